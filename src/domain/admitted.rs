@@ -1,0 +1,43 @@
+//! The proof that admission took place; without one no session opens and no message of one is heard.
+
+use super::binding::Binding;
+use super::clock::Timestamp;
+use super::evidence::Evidence;
+use super::principal::Principal;
+
+/// One request's admission: who asks, by what evidence, bound to what, and until when at most.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    principal: Principal,
+    binding: Binding,
+    evidence: Evidence,
+    expires: Option<Timestamp>,
+}
+
+impl Admitted {
+    /// Made by `admission` alone, from evidence it has checked for this very request. `expires` is the end of
+    /// what was shown (a bearer's `exp`, an SVID's `notAfter`), if it has one.
+    pub fn by(evidence: Evidence, expires: Option<Timestamp>) -> Self {
+        Self { principal: Principal::of(&evidence), binding: Binding::of(&evidence), evidence, expires }
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// What a session of this caller is bound to.
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The evidence itself.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// When the evidence ends.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+}

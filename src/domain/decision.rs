@@ -1,0 +1,68 @@
+//! Outcomes of policy, as the rest of the gateway sees them.
+
+use std::sync::Arc;
+
+use super::digest::Sha256Digest;
+use super::refusal::DenyReason;
+
+/// Allow or deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// The message may go on.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+impl Effect {
+    /// The stable label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// A policy that decided, or that failed to evaluate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRef {
+    /// Its `@id`, else `<file>:<line>`.
+    pub id: Arc<str>,
+    /// Digest of its source text.
+    pub digest: Sha256Digest,
+    /// Its `@reason`, if any.
+    pub reason: Option<Arc<str>>,
+}
+
+/// A policy that failed to evaluate on a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFailure {
+    /// Which.
+    pub policy: PolicyRef,
+    /// Whether it is a `forbid` (which then denies) or a `permit` (which then is not satisfied).
+    pub forbid: bool,
+    /// Cedar's message; it never holds an argument's value.
+    pub message: String,
+}
+
+/// What the policies say of one request.
+#[derive(Debug, Clone)]
+pub struct Ruling {
+    /// Allow or deny.
+    pub effect: Effect,
+    /// Why, when denied.
+    pub deny: Option<DenyReason>,
+    /// The policies that determined it.
+    pub determining: Vec<PolicyRef>,
+    /// The policies that failed.
+    pub failures: Vec<PolicyFailure>,
+    /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the
+    /// record's salt because it covers arguments.
+    pub input_digest: Sha256Digest,
+    /// For an operator: the Cedar policy that would permit just this request. Present only when no permit matched.
+    pub suggestion: Option<String>,
+}
+
+/// Digest of a policy set: over the digests of its policies, in order.
+pub type PolicySetDigest = Sha256Digest;

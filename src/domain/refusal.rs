@@ -1,0 +1,77 @@
+//! Why a message or a request was not served: stable labels for machines, in errors, metrics and attestations.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($(#[$top:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)* }) => {
+        $(#[$top])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The stable label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons!(
+    /// Why an admitted message was denied.
+    DenyReason {
+        /// A `forbid` matched.
+        Forbidden => "forbidden",
+        /// No `permit` matched.
+        NotPermitted => "not_permitted",
+        /// A `forbid` could not be evaluated for this request (I5).
+        ForbidError => "forbid_error",
+        /// The tool is not in the catalogue.
+        UnknownTool => "unknown_tool",
+        /// The arguments do not fit the tool's schema, or can't be represented exactly.
+        InvalidInput => "invalid_input",
+        /// No policies are loaded.
+        NoPolicy => "no_policy",
+        /// The message could not be read strictly (I2).
+        Malformed => "malformed",
+        /// A request with this id is already under way.
+        DuplicateId => "duplicate_id",
+        /// The record of the decision could not be written (I1).
+        AttestationFailed => "attestation_failed",
+        /// There is no signing identity at the moment (I3).
+        SignerUnavailable => "signer_unavailable",
+        /// The session was revoked, superseded or has ended.
+        SessionOver => "session_over",
+        /// A limit of the session or of the gateway.
+        Limited => "limited",
+        /// The tool server is gone or did not answer.
+        UpstreamUnavailable => "upstream_unavailable",
+    }
+);
+
+reasons!(
+    /// Why a request was turned away before admission; counted, never stored one by one (I10).
+    AdmissionRefusal {
+        /// No evidence at all.
+        NoEvidence => "no_evidence",
+        /// A bearer that is no live bootstrap secret.
+        WrongSecret => "wrong_secret",
+        /// The peer is not one that the configuration lets in.
+        PeerNotAllowed => "peer_not_allowed",
+        /// The kernel did not tell who the peer is.
+        PeerUnknown => "peer_unknown",
+        /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
+        Origin => "origin_not_allowed",
+        /// More guesses than the rate limit lets through.
+        RateLimited => "rate_limited",
+    }
+);

@@ -1,0 +1,5 @@
+//! chancery: an authorization gateway for the Model Context Protocol.
+//!
+//! The layers and what may import what are described in `docs/architecture.md` and enforced by `tests/layers.rs`.
+
+pub mod domain;
