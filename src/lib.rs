@@ -2,4 +2,6 @@
 //!
 //! The layers and what may import what are described in `docs/architecture.md` and enforced by `tests/layers.rs`.
 
+pub mod admission;
+pub mod cli;
 pub mod domain;

@@ -117,9 +117,12 @@ impl FromStr for SpiffeId {
             return Err(bad("the trust domain must be 1 to 255 of a-z, 0-9, `.`, `-` and `_`"));
         }
         for segment in path.iter().flat_map(|p| p.split('/')) {
-            let charset = segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+            let charset =
+                segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
             if segment.is_empty() || segment == "." || segment == ".." || !charset {
-                return Err(bad("each path segment must be letters, digits, `.`, `-` and `_`, not `.` or `..`"));
+                return Err(bad(
+                    "each path segment must be letters, digits, `.`, `-` and `_`, not `.` or `..`",
+                ));
             }
         }
         Ok(Self(text.into()))

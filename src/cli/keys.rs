@@ -1,0 +1,12 @@
+//! `chancery keys`.
+
+use super::{Exit, Failure};
+
+/// Arguments of `chancery keys`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+pub(crate) fn run(_args: Args) -> Result<Exit, Failure> {
+    Err(Failure::misuse(miette::miette!("not built in yet")))
+}
