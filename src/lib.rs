@@ -5,3 +5,4 @@
 pub mod admission;
 pub mod cli;
 pub mod domain;
+pub mod proxy;

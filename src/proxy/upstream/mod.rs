@@ -1,0 +1,5 @@
+//! The side of the tool servers.
+
+mod probe;
+
+pub use probe::{ProbeError, Probed, probe};
