@@ -6,3 +6,4 @@ pub mod admission;
 pub mod cli;
 pub mod domain;
 pub mod proxy;
+pub mod policy;

@@ -57,6 +57,8 @@ pub struct Ruling {
     pub determining: Vec<PolicyRef>,
     /// The policies that failed.
     pub failures: Vec<PolicyFailure>,
+    /// `@shadow` policies that matched: what would have counted, had they been enforced.
+    pub shadow: Vec<PolicyRef>,
     /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the
     /// record's salt because it covers arguments.
     pub input_digest: Sha256Digest,

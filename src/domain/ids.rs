@@ -33,7 +33,7 @@ pub enum IdError {
 }
 
 /// The first segments of MCP methods; a server of that name would make action ids ambiguous.
-const METHOD_SEGMENTS: [&str; 13] = [
+const METHOD_SEGMENTS: [&str; 14] = [
     "initialize",
     "ping",
     "tools",
@@ -47,6 +47,7 @@ const METHOD_SEGMENTS: [&str; 13] = [
     "roots",
     "session",
     "server",
+    "tasks",
 ];
 
 /// The name of a configured tool server: `[a-z0-9][a-z0-9-]*`, at most 64 bytes.
