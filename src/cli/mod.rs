@@ -13,6 +13,7 @@ use clap::Parser;
 mod bootstrap;
 mod config;
 mod demo;
+mod demo_server;
 mod exit;
 mod keys;
 mod policy;
@@ -50,9 +51,9 @@ enum Command {
     Bootstrap(bootstrap::Args),
     /// Check a configuration file or print its JSON Schema.
     Config(config::Args),
-    /// The tool server of the demo, on stdio.
+    /// The tool server of the demo, on stdio or HTTP.
     #[command(hide = true)]
-    DemoServer(demo::ServerArgs),
+    DemoServer(demo_server::Args),
 }
 
 /// Parses the command line, runs the command, prints its diagnostic if it failed.
@@ -66,7 +67,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Bootstrap(args) => bootstrap::run(args),
         Command::Config(args) => config::run(args),
-        Command::DemoServer(args) => demo::serve(args),
+        Command::DemoServer(args) => demo_server::run(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),
