@@ -8,8 +8,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::domain::admitted::Admitted;
+use crate::domain::clock::Clock;
+use crate::domain::evidence::{Evidence, PeerEvidence};
 use crate::domain::recorder::SharedRecorder;
 use crate::domain::refusal::AdmissionRefusal;
 
@@ -18,8 +21,10 @@ mod config;
 pub mod peer;
 mod refusals;
 
+use bootstrap::BootstrapSecret;
 pub use config::{BootstrapConfig, Config, ExecutableRule, PeerConfig};
 pub use peer::ConnectionPeer;
+use peer::Processes;
 pub use refusals::{Listener, RefusalCount, Refusals};
 
 /// Where a request came in.
@@ -52,11 +57,18 @@ pub enum AdmissionError {
     Bootstrap(#[from] bootstrap::SecretFileError),
 }
 
+/// Wrong secrets that one listener hears out in a minute; beyond it they are refused as `rate_limited`. The
+/// right secret is always heard, so that a stranger can't lock its holder out; 256 bits are not guessed anyway,
+/// the limit is what makes guessing visible.
+const GUESSES_PER_MINUTE: u64 = 30;
+
 /// Decides who may hold a session.
 #[derive(Debug)]
 pub struct Admission {
-    #[allow(dead_code, reason = "filled in next")]
-    config: Config,
+    peer: Option<PeerConfig>,
+    secret: Option<BootstrapSecret>,
+    processes: Processes,
+    guesses: Guesses,
     refusals: Arc<Refusals>,
 }
 
@@ -65,24 +77,94 @@ impl Admission {
     ///
     /// # Errors
     /// When the secret's file is missing, not ours, open to others or not a 256-bit secret.
-    pub fn open(config: Config, recorder: SharedRecorder) -> Result<Self, AdmissionError> {
-        Ok(Self { config, refusals: Arc::new(Refusals::new(recorder)) })
+    pub fn open(config: Config, clock: Clock, recorder: SharedRecorder) -> Result<Self, AdmissionError> {
+        let secret = config.bootstrap.map(|b| BootstrapSecret::open(b.file)).transpose()?;
+        Ok(Self {
+            peer: config.peer,
+            secret,
+            processes: Processes::default(),
+            guesses: Guesses::new(clock),
+            refusals: Arc::new(Refusals::new(recorder)),
+        })
     }
 
     /// Collects and judges the evidence of one request. A refusal has been counted when this returns.
     ///
-    /// `authorization` is the value of the request's `Authorization` header, if it has one.
-    #[allow(clippy::todo, reason = "filled in next")]
-    pub fn admit(
-        &self,
-        _origin: &Origin,
-        _authorization: Option<&[u8]>,
-    ) -> Result<Admitted, AdmissionRefusal> {
-        todo!()
+    /// `authorization` is the value of the request's `Authorization` header, if it has one. On the Unix socket
+    /// the peer is asked for where `peer` is configured, else the secret; on TCP only a secret counts. The
+    /// first look at an executable reads it whole (some 50 ms for 100 MB); later ones are cached.
+    ///
+    /// # Errors
+    /// Why the caller is turned away.
+    pub fn admit(&self, origin: &Origin, authorization: Option<&[u8]>) -> Result<Admitted, AdmissionRefusal> {
+        let evidence = match (origin, &self.peer) {
+            (Origin::Parent, Some(config)) => self.peer(config, self.processes.parent()),
+            (Origin::Unix(peer), Some(config)) => self.peer(config, self.processes.connected(peer)),
+            (Origin::Parent, None) => Err(AdmissionRefusal::NoEvidence),
+            (Origin::Unix(_), None) | (Origin::Tcp(_), _) => self.bearer(origin.listener(), authorization),
+        };
+        match evidence {
+            Ok(evidence) => Ok(Admitted::by(evidence, None)),
+            Err(reason) => {
+                self.refusals.count(origin.listener(), reason);
+                Err(reason)
+            }
+        }
     }
 
     /// The counters of those turned away; listeners count Host and Origin refusals here too.
     pub fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
+
+    fn peer(
+        &self,
+        config: &PeerConfig,
+        facts: Result<PeerEvidence, AdmissionRefusal>,
+    ) -> Result<Evidence, AdmissionRefusal> {
+        let facts = facts?;
+        if peer::allowed(config, &facts) {
+            Ok(Evidence::Peer(facts))
+        } else {
+            Err(AdmissionRefusal::PeerNotAllowed)
+        }
+    }
+
+    fn bearer(&self, listener: Listener, authorization: Option<&[u8]>) -> Result<Evidence, AdmissionRefusal> {
+        let presented = authorization.and_then(bootstrap::bearer).ok_or(AdmissionRefusal::NoEvidence)?;
+        let secret = self.secret.as_ref().ok_or(AdmissionRefusal::NoEvidence)?;
+        match secret.check(presented) {
+            Some(evidence) => Ok(Evidence::Bootstrap(evidence)),
+            None if self.guesses.take(listener) => Err(AdmissionRefusal::WrongSecret),
+            None => Err(AdmissionRefusal::RateLimited),
+        }
+    }
 }
+
+/// Wrong secrets of the current minute, for each listener.
+#[derive(Debug)]
+struct Guesses {
+    clock: Clock,
+    minutes: [(Listener, AtomicI64, AtomicU64); 3],
+}
+
+impl Guesses {
+    fn new(clock: Clock) -> Self {
+        Self { clock, minutes: Listener::ALL.map(|l| (l, AtomicI64::new(0), AtomicU64::new(0))) }
+    }
+
+    /// Whether one more wrong secret is within the rate.
+    fn take(&self, listener: Listener) -> bool {
+        let minute = self.clock.now().as_secs() / 60;
+        let Some((_, current, count)) = self.minutes.iter().find(|(l, ..)| *l == listener) else {
+            return false;
+        };
+        if current.swap(minute, Ordering::Relaxed) != minute {
+            count.store(0, Ordering::Relaxed);
+        }
+        count.fetch_add(1, Ordering::Relaxed) < GUESSES_PER_MINUTE
+    }
+}
+
+#[cfg(test)]
+mod tests;
