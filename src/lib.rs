@@ -5,5 +5,6 @@
 pub mod admission;
 pub mod cli;
 pub mod domain;
-pub mod proxy;
 pub mod policy;
+pub mod proxy;
+pub mod wire;
