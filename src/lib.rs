@@ -5,6 +5,9 @@
 pub mod admission;
 pub mod cli;
 pub mod domain;
+pub mod identity;
+pub mod keys;
 pub mod policy;
 pub mod proxy;
+pub mod token;
 pub mod wire;

@@ -1,0 +1,65 @@
+//! Where the identity comes from, resolved by `config`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A signing identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the keys come from.
+    pub kind: Kind,
+    /// How long a new key is published before it signs. The JWKS's `max-age` is no longer than this.
+    pub lead: Duration,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A trust domain persisted in a directory.
+    Local(Local),
+}
+
+/// The embedded trust domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// The directory, mode 0700. It is made at the first start.
+    pub dir: PathBuf,
+    /// The trust domain's name. Without one, a random name under `chancery.local` is made with the root; with one,
+    /// the directory's must be the same.
+    pub trust_domain: Option<String>,
+    /// The workload's path, with its leading `/`.
+    pub path: String,
+    /// How long a SVID is valid; it is replaced at half of that. At least [`Local::MIN_SVID_TTL`].
+    pub svid_ttl: Duration,
+}
+
+impl Local {
+    /// The path when none is configured.
+    pub const DEFAULT_PATH: &'static str = "/chancery";
+    /// The SVIDs' validity when none is configured.
+    pub const DEFAULT_SVID_TTL: Duration = Duration::from_secs(24 * 3600);
+    /// The shortest validity: the archive of old certificates is bounded by it.
+    pub const MIN_SVID_TTL: Duration = Duration::from_secs(300);
+    /// The longest validity.
+    pub const MAX_SVID_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+
+    /// The defaults, in `dir`.
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            trust_domain: None,
+            path: Self::DEFAULT_PATH.to_owned(),
+            svid_ttl: Self::DEFAULT_SVID_TTL,
+        }
+    }
+}
+
+impl Config {
+    /// How long a key is published before it signs when nothing is configured.
+    pub const DEFAULT_LEAD: Duration = Duration::from_secs(30);
+
+    /// The embedded trust domain in `dir` with the defaults.
+    pub fn local(dir: impl Into<PathBuf>) -> Self {
+        Self { kind: Kind::Local(Local::in_dir(dir)), lead: Self::DEFAULT_LEAD }
+    }
+}

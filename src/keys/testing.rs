@@ -1,0 +1,117 @@
+//! Real authorities and keys for unit tests of every module: certificates by rcgen, signatures by aws-lc-rs.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use time::OffsetDateTime;
+
+use super::{ActiveKey, CertificateChain, PublicKey, PublicKeySource, Signer, SignerError, TrustBundle};
+use crate::domain::clock::Timestamp;
+
+/// A certificate authority of one trust domain, valid from 2020 to 2040.
+pub(crate) struct Authority {
+    pub(crate) trust_domain: String,
+    pub(crate) bundle: Arc<TrustBundle>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What a leaf looks like; the default is a proper SVID. Tests spoil one thing at a time.
+pub(crate) struct LeafSpec {
+    pub(crate) uris: Vec<String>,
+    pub(crate) is_ca: IsCa,
+    pub(crate) key_usages: Vec<KeyUsagePurpose>,
+    pub(crate) extended: Vec<ExtendedKeyUsagePurpose>,
+    pub(crate) algorithm: &'static rcgen::SignatureAlgorithm,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+}
+
+impl LeafSpec {
+    pub(crate) fn of(uri: &str, from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            uris: vec![uri.to_owned()],
+            is_ca: IsCa::ExplicitNoCa,
+            key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            extended: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            algorithm: &rcgen::PKCS_ECDSA_P256_SHA256,
+            from,
+            to,
+        }
+    }
+}
+
+/// A signer with one key that never changes; also finds that key.
+#[derive(Debug)]
+pub(crate) struct OneKey(pub(crate) Arc<ActiveKey>);
+
+impl Signer for OneKey {
+    fn current(&self) -> Result<Arc<ActiveKey>, SignerError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+impl PublicKeySource for OneKey {
+    fn find(&self, kid: &str) -> Option<PublicKey> {
+        (self.0.id().as_str() == kid).then(|| self.0.public_key().clone())
+    }
+}
+
+impl Authority {
+    pub(crate) fn new(trust_domain: &str) -> Self {
+        Self::with_uri(trust_domain, Some(&format!("spiffe://{trust_domain}")))
+    }
+
+    pub(crate) fn with_uri(trust_domain: &str, uri: Option<&str>) -> Self {
+        let (params, key) = (root_params(uri), KeyPair::generate().unwrap());
+        let root = params.self_signed(&key).unwrap();
+        let bundle = TrustBundle::from_ders(trust_domain, [root.der().to_vec()]).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self { trust_domain: trust_domain.to_owned(), bundle: Arc::new(bundle), issuer }
+    }
+
+    /// The chain and the PKCS#8 key of a leaf.
+    pub(crate) fn leaf(&self, spec: &LeafSpec) -> (CertificateChain, Vec<u8>) {
+        let key = KeyPair::generate_for(spec.algorithm).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        params.not_before = at(spec.from);
+        params.not_after = at(spec.to);
+        let uri = |uri: &String| SanType::URI(uri.as_str().try_into().unwrap());
+        params.subject_alt_names = spec.uris.iter().map(uri).collect();
+        params.is_ca = spec.is_ca.clone();
+        params.key_usages = spec.key_usages.clone();
+        params.extended_key_usages = spec.extended.clone();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (CertificateChain::from_ders([certificate.der().to_vec()]).unwrap(), key.serialize_der())
+    }
+
+    /// A signing key for `spiffe://<trust domain><path>`.
+    pub(crate) fn key(&self, path: &str, from: Timestamp, to: Timestamp) -> Arc<ActiveKey> {
+        let (chain, pkcs8) =
+            self.leaf(&LeafSpec::of(&format!("spiffe://{}{path}", self.trust_domain), from, to));
+        Arc::new(ActiveKey::new(&pkcs8, chain, Arc::clone(&self.bundle), from).unwrap())
+    }
+
+    /// A signer that always has such a key.
+    pub(crate) fn signer(&self, path: &str, from: Timestamp, to: Timestamp) -> Arc<OneKey> {
+        Arc::new(OneKey(self.key(path, from, to)))
+    }
+}
+
+fn root_params(uri: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "root");
+    params.not_before = at(Timestamp::parse_rfc3339("2020-01-01T00:00:00Z").unwrap());
+    params.not_after = at(Timestamp::parse_rfc3339("2040-01-01T00:00:00Z").unwrap());
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = uri.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params
+}
+
+fn at(moment: Timestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(moment.as_secs()).unwrap()
+}

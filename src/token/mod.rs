@@ -1,0 +1,26 @@
+//! The session token: a JWT that says who was admitted, bound to the evidence, issued only in the handshake.
+//!
+//! The gateway issues it ([`Issuer`]) and the gateway alone reads it ([`Verifier`]), so verification takes
+//! nothing that issuance would not write: one algorithm per key, an exact `typ`, a header of exactly three
+//! members, no key from the header, no unknown claim, no duplicate, strict base64url. A token never
+//! authenticates by itself (its binding must hold for the evidence of the same request) and never widens (I6).
+//! Nothing here prints a token (I7).
+//!
+//! layer: L2
+
+mod audience;
+mod cache;
+mod claims;
+mod config;
+mod error;
+mod issue;
+mod jws;
+mod verify;
+
+pub use audience::audience_of;
+pub use claims::{Claims, Client, McpFacts};
+pub use config::Config;
+pub use error::TokenError;
+pub use issue::{Grant, IssuedToken, Issuer};
+pub use jws::{MAX_TOKEN_BYTES, TYP};
+pub use verify::{VerifiedToken, Verifier};
