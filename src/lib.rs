@@ -9,5 +9,6 @@ pub mod identity;
 pub mod keys;
 pub mod policy;
 pub mod proxy;
+pub mod telemetry;
 pub mod token;
 pub mod wire;

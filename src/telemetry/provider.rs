@@ -1,0 +1,147 @@
+//! Starts and stops the exporters, and hands out what the gateway reports to.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+use super::config::{Config, OtlpConfig};
+use super::exporter::Sparing;
+use super::metrics::Metrics;
+use crate::domain::recorder::{SharedRecorder, Silent};
+
+/// How long the last measurements may take to leave when the gateway stops.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+const SCOPE: &str = "chancery";
+
+/// Why telemetry did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// An exporter refused its settings.
+    #[error(
+        "the OTLP exporter of {signal} can't be set up; check `telemetry.otlp_endpoint` and the OTEL_* variables"
+    )]
+    Exporter {
+        /// `traces` or `metrics`.
+        signal: &'static str,
+        /// What it said.
+        #[source]
+        cause: ExporterBuildError,
+    },
+}
+
+/// The running exporters of one process; without configuration there are none, and everything here is free.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+    recorder: SharedRecorder,
+}
+
+impl Telemetry {
+    /// Starts what `config` asks for. TLS to the receiver uses the process's rustls provider, which this
+    /// installs if nobody did before.
+    ///
+    /// # Errors
+    /// When an endpoint, a header or another `OTEL_*` setting can't be used.
+    pub fn start(config: &Config) -> Result<Self, TelemetryError> {
+        let Some(otlp) = &config.otlp else {
+            return Ok(Self { traces: None, metrics: None, recorder: Arc::new(Silent) });
+        };
+        install_crypto_provider();
+        // Later attributes win: ours, then OTEL_RESOURCE_ATTRIBUTES, then OTEL_SERVICE_NAME.
+        let resource = Resource::builder_empty()
+            .with_attributes([
+                KeyValue::new("service.name", SCOPE),
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            ])
+            .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())])
+            .with_attributes(otlp.service_name.iter().map(|name| KeyValue::new("service.name", name.clone())))
+            .build();
+        let traces = otlp.traces.then(|| traces(otlp, resource.clone())).transpose()?;
+        let metrics = otlp.metrics.then(|| metrics(otlp, resource)).transpose()?;
+        let recorder: SharedRecorder = match &metrics {
+            Some(provider) => Arc::new(Metrics::new(&provider.meter(SCOPE))),
+            None => Arc::new(Silent),
+        };
+        Ok(Self { traces, metrics, recorder })
+    }
+
+    /// Where measurements go.
+    pub fn recorder(&self) -> SharedRecorder {
+        Arc::clone(&self.recorder)
+    }
+
+    /// Sends what is still queued and stops the exporters; returns after two seconds at most, whatever the
+    /// receiver does. Call it after the last message, from a thread that may block.
+    pub fn shutdown(self) {
+        let Self { traces, metrics, recorder } = self;
+        drop(recorder);
+        if traces.is_none() && metrics.is_none() {
+            return;
+        }
+        let (done, finished) = mpsc::channel::<()>();
+        // The SDK honours no deadline for metrics, and joins its thread for traces: wait beside it.
+        let mut stops: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        if let Some(traces) = traces {
+            stops.push(Box::new(move || drop(traces.shutdown_with_timeout(SHUTDOWN))));
+        }
+        if let Some(metrics) = metrics {
+            stops.push(Box::new(move || drop(metrics.shutdown())));
+        }
+        for stop in stops {
+            let done = done.clone();
+            let worker = std::thread::Builder::new().name("otlp-shutdown".into()).spawn(move || {
+                stop();
+                drop(done);
+            });
+            if let Err(error) = worker {
+                tracing::warn!(%error, "no thread to flush telemetry on");
+            }
+        }
+        drop(done);
+        // Disconnected as soon as every worker is done.
+        if matches!(finished.recv_timeout(SHUTDOWN), Err(mpsc::RecvTimeoutError::Timeout)) {
+            tracing::warn!("telemetry was still being delivered when the gateway stopped; the rest is lost");
+        }
+    }
+}
+
+/// Makes aws-lc-rs the process's rustls provider; a second call changes nothing.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+}
+
+fn traces(otlp: &OtlpConfig, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
+    let builder = SpanExporter::builder().with_http();
+    let builder = match otlp.url("/v1/traces") {
+        Some(url) => builder.with_endpoint(url),
+        None => builder,
+    };
+    let exporter = builder.build().map_err(|cause| TelemetryError::Exporter { signal: "traces", cause })?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(Sparing::new("traces", exporter))
+        .with_resource(resource)
+        .build())
+}
+
+fn metrics(otlp: &OtlpConfig, resource: Resource) -> Result<SdkMeterProvider, TelemetryError> {
+    let builder = MetricExporter::builder().with_http();
+    let builder = match otlp.url("/v1/metrics") {
+        Some(url) => builder.with_endpoint(url),
+        None => builder,
+    };
+    let exporter = builder.build().map_err(|cause| TelemetryError::Exporter { signal: "metrics", cause })?;
+    Ok(SdkMeterProvider::builder()
+        .with_periodic_exporter(Sparing::new("metrics", exporter))
+        .with_resource(resource)
+        .build())
+}
