@@ -1,0 +1,151 @@
+//! Records of the gateway itself, on its own chain: runs, keys, policy sets, refusals before admission, gaps.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::config::Durability;
+use super::labels::GapCause;
+use super::predicate::rfc3339;
+use crate::domain::clock::Timestamp;
+use crate::domain::digest::Sha256Digest;
+
+/// A signing key and where its public side is archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRef {
+    /// Its id, `<SPIFFE ID>#<x5t#S256>`.
+    pub kid: String,
+    /// SHA-256 of the leaf's DER: `trust/chains/<this>.pem`.
+    #[schemars(with = "String")]
+    pub chain: Sha256Digest,
+    /// Thumbprint of the trust bundle in force: `trust/bundles/<this>.pem`.
+    #[schemars(with = "String")]
+    pub bundle: Sha256Digest,
+    /// The leaf's validity begins.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub not_before: Timestamp,
+    /// The leaf's validity ends.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub not_after: Timestamp,
+}
+
+/// Bytes after the last whole record that a crash left behind, cut off and kept in `torn/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TornTail {
+    /// The segment's file name.
+    pub segment: String,
+    /// Where the bytes stood in it.
+    pub offset: u64,
+    /// How many there were.
+    pub bytes: u64,
+    /// Their digest.
+    #[schemars(with = "String")]
+    pub sha256: Sha256Digest,
+}
+
+/// A run of the gateway began.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStart {
+    /// The key that signs from here on.
+    pub key: KeyRef,
+    /// How durable each record is before what it permits may happen.
+    pub durability: Durability,
+    /// Digest of the payload of the record before this one in the log; absent in an empty log. It ties the
+    /// runs of one log together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub after: Option<Sha256Digest>,
+    /// What a crash had left half-written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torn_tail: Option<TornTail>,
+}
+
+/// A run of the gateway ended in order.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct GatewayStop {
+    /// Records of this run, this one included.
+    pub records: u64,
+}
+
+/// Another key, or another trust bundle, is in force from here on; this record is the first under it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeyChange {
+    /// The id of the key before.
+    pub previous: String,
+    /// The key now.
+    pub key: KeyRef,
+}
+
+/// One archived policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PolicyFile {
+    /// Its name in `policies/<digest>/`.
+    pub name: String,
+    /// SHA-256 of its text.
+    #[schemars(with = "String")]
+    pub sha256: Sha256Digest,
+}
+
+/// Another policy set decides from here on; its sources are archived.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyChange {
+    /// Digest of the policy set: `policies/<this>/`.
+    #[schemars(with = "String")]
+    pub policy_set: Sha256Digest,
+    /// Digest of the Cedar schema.
+    #[schemars(with = "String")]
+    pub schema: Sha256Digest,
+    /// The files.
+    pub files: Vec<PolicyFile>,
+}
+
+/// How many requests one listener turned away for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RefusalCount {
+    /// The way in.
+    pub listener: String,
+    /// The reason's stable label.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Requests turned away before admission, counted over an interval (invariant I10).
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RefusalSummary {
+    /// The interval's begin.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Its end.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+    /// The counts.
+    pub refusals: Vec<RefusalCount>,
+}
+
+/// For a while no record could be written, so nothing was let through (invariants I1, I3).
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogGap {
+    /// When the first record failed.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When records could be written again.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+    /// Records that were refused, and with them what they would have permitted.
+    pub refused: u64,
+    /// Records that had been promised under `queued` durability and were lost.
+    pub lost: u64,
+    /// Why.
+    pub cause: GapCause,
+    /// The first error, in words.
+    pub detail: String,
+}
