@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod attest;
 pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod identity;
 pub mod keys;

@@ -1,12 +1,34 @@
-//! `chancery bootstrap`.
+//! `chancery bootstrap`: makes or rotates the secret that admits a client over loopback HTTP.
 
+use std::path::PathBuf;
+
+use super::report::with_help;
 use super::{Exit, Failure};
+use crate::admission::bootstrap::create;
 
 /// Arguments of `chancery bootstrap`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write a new 256-bit secret, mode 0600; an older secret there ends at once, also for a running gateway.
+    New {
+        /// The secret's file.
+        file: PathBuf,
+    },
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> Result<Exit, Failure> {
-    Err(Failure::misuse(miette::miette!("not built in yet")))
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let Command::New { file } = args.command;
+    create(&file).map_err(|error| with_help(&error, error.help()))?;
+    eprintln!(
+        "wrote a bootstrap secret to {}; clients send it as `Authorization: Bearer <secret>`",
+        file.display()
+    );
+    Ok(Exit::Done)
 }

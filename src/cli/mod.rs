@@ -58,6 +58,7 @@ enum Command {
 
 /// Parses the command line, runs the command, prints its diagnostic if it failed.
 pub fn main() -> ExitCode {
+    report::install();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),

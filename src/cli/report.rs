@@ -36,3 +36,31 @@ impl From<Report> for Failure {
         Self::misuse(report)
     }
 }
+
+/// Misuse that says how to mend it.
+pub(crate) fn with_help(error: &dyn std::error::Error, help: impl std::fmt::Display) -> Failure {
+    Failure::misuse(miette::miette!(help = help.to_string(), "{}", chain(error)))
+}
+
+/// An error and its causes on one line, each said once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// How diagnostics look: wide lines and whole words, so that paths stay in one piece.
+pub(crate) fn install() {
+    // It can only fail when a hook is there already, which then stays.
+    drop(miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().width(160).break_words(false).wrap_lines(false).build())
+    })));
+}

@@ -1,1 +1,3 @@
+//! The integration tests: they drive the real binary.
 
+mod config;

@@ -1,0 +1,182 @@
+//! Configuration: a YAML file becomes the settings of every module, or a list of all its mistakes.
+//!
+//! Reading goes in three looks: unknown keys and empty values over the whole file ([`strict`]), the typed shapes
+//! ([`raw`]), then meaning ([`resolve`]). Every mistake carries file, line, column and its fix. Relative paths
+//! begin at the file's directory. Only this module reads the environment, through [`Environment`].
+//!
+//! layer: L5
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod diagnostic;
+mod environment;
+mod located;
+mod raw;
+mod resolve;
+mod schema;
+mod strict;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use diagnostic::{ConfigError, Mistake};
+use diagnostic::{Mistakes, Source};
+pub use environment::Environment;
+pub use schema::json_schema;
+
+use crate::domain::ids::ServerName;
+use crate::domain::limits::Limits;
+use crate::proxy::config::{ListenConfig, ServerConfig};
+use crate::{admission, attest, identity, telemetry};
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `chancery run`: one server from the command line, the parent process as client.
+    Run,
+    /// `chancery serve`: listeners, servers and evidence are demanded.
+    Serve,
+}
+
+/// Everything that a gateway is built from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: ListenConfig,
+    /// A file for the bound addresses.
+    pub address_file: Option<PathBuf>,
+    /// The tool servers.
+    pub servers: BTreeMap<ServerName, ServerConfig>,
+    /// Policy files and directories, in order.
+    pub policies: Vec<PathBuf>,
+    /// The attestation log.
+    pub log: attest::Config,
+    /// The signing identity.
+    pub identity: identity::Config,
+    /// Who may hold a session.
+    pub admission: admission::Config,
+    /// Sessions and tokens.
+    pub session: SessionConfig,
+    /// Bounds.
+    pub limits: Limits,
+    /// Logs, traces, metrics.
+    pub telemetry: telemetry::Config,
+    /// How often refusals before admission are summed up in the log.
+    pub refusal_summary: Duration,
+    /// Where the tools that servers have shown are kept.
+    pub state_dir: PathBuf,
+}
+
+/// Sessions and their tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Lifetime of a token.
+    pub token_ttl: Duration,
+    /// Lifetime of a session.
+    pub max_lifetime: Duration,
+    /// When a silent session ends.
+    pub idle_timeout: Duration,
+    /// The tokens' audience, if it is not the default.
+    pub audience: Option<String>,
+}
+
+impl Config {
+    /// The defaults, without a file.
+    ///
+    /// # Errors
+    /// When there is no directory for state.
+    pub fn defaults(purpose: Purpose, env: &Environment) -> Result<Self, ConfigError> {
+        Self::parse("(defaults)", "", Path::new("."), purpose, env)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read, or all its mistakes.
+    pub fn load(path: &Path, purpose: Purpose, env: &Environment) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let read = |source| ConfigError::Read { path: name.clone(), source };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let absolute = std::path::absolute(path).map_err(read)?;
+        let base = absolute.parent().unwrap_or(Path::new("/"));
+        Self::parse(&name, &text, base, purpose, env)
+    }
+
+    /// Reads `text`, which is called `name` in diagnostics; relative paths begin at `base`.
+    ///
+    /// # Errors
+    /// All its mistakes.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        base: &Path,
+        purpose: Purpose,
+        env: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let mut mistakes = Mistakes::new(Source::new(name, text.to_owned()));
+        let Some(raw) = read(text, &mut mistakes) else {
+            return Err(mistakes.finish().err().unwrap_or(ConfigError::NoStateDir));
+        };
+        let state = match (env.state_dir(), &raw.state_dir) {
+            (Ok(state), _) => state,
+            (Err(_), Some(_)) => PathBuf::new(),
+            (Err(error), None) => return Err(error),
+        };
+        let mut resolver = resolve::Resolver { base, env, state, purpose, mistakes: &mut mistakes };
+        let config = resolver.config(&raw);
+        mistakes.finish()?;
+        Ok(config)
+    }
+}
+
+/// The file's shapes. `None` and a mistake when they can't be read; more than one when keys are unknown.
+fn read(text: &str, mistakes: &mut Mistakes) -> Option<raw::Raw> {
+    if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
+        return Some(raw::Raw::default());
+    }
+    match serde_yaml::from_str::<located::At<located::Node>>(text) {
+        Ok(node) => strict::check(&node, &schema::value(), mistakes),
+        Err(error) => {
+            unreadable(text, &error, mistakes);
+            return None;
+        }
+    }
+    if !mistakes.is_empty() {
+        return None;
+    }
+    match serde_yaml::from_str(text) {
+        Ok(raw) => Some(raw),
+        Err(error) => {
+            unreadable(text, &error, mistakes);
+            None
+        }
+    }
+}
+
+/// What the YAML reader says, without the excerpt that it would draw itself.
+fn unreadable(text: &str, error: &serde_yaml::Error, mistakes: &mut Mistakes) {
+    let error = error.without_snippet();
+    let span = error.location().map_or(0..0, |location| match location.span().byte_offset() {
+        Some(_) => located::range(location),
+        None => offset(text, location.line(), location.column()),
+    });
+    let message = error.to_string();
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    mistakes.add(
+        &span,
+        message,
+        "see schemas/config.schema.json or `chancery config schema` for what belongs here",
+    );
+}
+
+/// The byte at a line and column, both from 1.
+fn offset(text: &str, line: u64, column: u64) -> std::ops::Range<usize> {
+    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let rest = text.get(before..).unwrap_or_default();
+    let start = before + rest.char_indices().nth(column.saturating_sub(1)).map_or(0, |(at, _)| at);
+    start..(start + 1).min(text.len())
+}

@@ -1,0 +1,283 @@
+//! The shapes of the YAML file. Their comments become the descriptions in `schemas/config.schema.json`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+use serde_yaml::Spanned;
+
+use super::located::{At, range};
+
+/// Configuration of chancery, an authorization gateway for the Model Context Protocol.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "chancery configuration")]
+pub(super) struct Raw {
+    /// Where clients connect (`chancery serve`).
+    pub(super) listen: Option<At<Listen>>,
+    /// The tool servers, by name: 1 to 64 of a-z, 0-9 and `-`. Each is served at `/mcp/<name>`.
+    #[serde(default)]
+    pub(super) servers: BTreeMap<At<String>, At<Server>>,
+    /// Cedar policy files, or directories whose `*.cedar` files are all taken. Without any everything is refused.
+    #[serde(default)]
+    pub(super) policies: Paths,
+    /// The attestation log.
+    #[serde(default)]
+    pub(super) log: Log,
+    /// The signing identity.
+    #[serde(default)]
+    pub(super) identity: Identity,
+    /// Who may hold a session, by what evidence. A listener without evidence refuses to start.
+    #[serde(default)]
+    pub(super) admission: Admission,
+    /// Sessions and their tokens.
+    #[serde(default)]
+    pub(super) session: Session,
+    /// Bounds on what others can make the gateway hold.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// OpenTelemetry; off unless an endpoint is set here or in `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[serde(default)]
+    pub(super) telemetry: Telemetry,
+    /// How often requests that were refused before admission are summed up in the log: `60s` by default.
+    pub(super) refusal_summary: Option<At<String>>,
+    /// Where state is kept (the tools that servers have shown). Default: `$XDG_STATE_HOME/chancery`.
+    pub(super) state_dir: Option<At<String>>,
+}
+
+/// Where clients connect.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    /// Loopback address and port for HTTP, such as `127.0.0.1:8080`; port 0 takes any free one.
+    pub(super) tcp: Option<At<String>>,
+    /// Path of a Unix socket for HTTP.
+    pub(super) unix: Option<At<String>>,
+    /// Names that the `Host` header may have besides the loopback names.
+    #[serde(default)]
+    pub(super) allowed_hosts: Vec<At<String>>,
+    /// Origins that a browser may call from, such as `http://localhost:6274`; none by default.
+    #[serde(default)]
+    pub(super) allowed_origins: Vec<At<String>>,
+    /// A file that the bound addresses are written to, one URL a line, once the gateway is ready.
+    pub(super) address_file: Option<At<String>>,
+}
+
+/// A tool server: a command that is started for each session, or a URL.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    /// The program, a path or a name to be found in `PATH`.
+    pub(super) command: Option<At<String>>,
+    /// Its arguments.
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    /// Environment variables set for it; `${NAME}` takes a variable of the gateway's own environment.
+    #[serde(default)]
+    pub(super) env: BTreeMap<At<String>, At<String>>,
+    /// Its working directory.
+    pub(super) cwd: Option<At<String>>,
+    /// A streamable HTTP endpoint, instead of a command.
+    pub(super) url: Option<At<String>>,
+    /// Headers sent with every request to the URL; `${NAME}` takes an environment variable.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<At<String>, At<String>>,
+}
+
+/// The attestation log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// Its directory. Default: below `$XDG_STATE_HOME/chancery/logs`.
+    pub(super) dir: Option<At<String>>,
+    /// What a record must have reached before its message is forwarded.
+    pub(super) durability: Option<Durability>,
+    /// Size at which a new segment begins: `64MiB` by default.
+    pub(super) segment: Option<At<String>>,
+}
+
+/// How durable a record is before its message goes on.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Durability {
+    /// On the disk (the default).
+    Fsync,
+    /// Handed to the operating system: survives the gateway's death, not the machine's.
+    Written,
+    /// Queued in memory: a crash can lose it.
+    Queued,
+}
+
+/// The signing identity.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    /// The embedded identity: a trust domain of our own, kept in a directory.
+    #[serde(default)]
+    pub(super) local: LocalIdentity,
+}
+
+/// The embedded identity.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocalIdentity {
+    /// Its directory, mode 0700. Default: `$XDG_STATE_HOME/chancery/identity`.
+    pub(super) dir: Option<At<String>>,
+    /// The trust domain's name; made up once and kept when absent.
+    pub(super) trust_domain: Option<At<String>>,
+    /// The path of the gateway's SPIFFE ID: `/chancery` by default.
+    pub(super) path: Option<At<String>>,
+    /// How long a signing certificate lives: `24h` by default.
+    pub(super) svid_ttl: Option<At<String>>,
+}
+
+/// Which evidence is accepted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admission {
+    /// Local processes by the kernel's word: the peer of the Unix socket, on stdio the parent.
+    pub(super) peer: Option<Peer>,
+    /// A secret from a file that only the gateway's user can read, sent as `Authorization: Bearer`.
+    pub(super) bootstrap: Option<Bootstrap>,
+}
+
+/// Which local processes are let in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Peer {
+    /// User ids; only the gateway's own when empty.
+    #[serde(default)]
+    pub(super) allow_uids: Vec<u32>,
+    /// Executables, each an absolute path or `sha256:<64 hex digits>`; any when empty. The path says where it
+    /// was, only the digest says what it is.
+    #[serde(default)]
+    pub(super) allow_executables: Vec<At<String>>,
+}
+
+/// The bootstrap secret.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bootstrap {
+    /// Its file, mode 0600; made at start when missing.
+    pub(super) file: At<String>,
+}
+
+/// Sessions and their tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Session {
+    /// How long a token is valid before the gateway renews it: `15m` by default.
+    pub(super) token_ttl: Option<At<String>>,
+    /// How long a session may last: `12h` by default.
+    pub(super) max_lifetime: Option<At<String>>,
+    /// After how long without a message a session ends: `1h` by default.
+    pub(super) idle_timeout: Option<At<String>>,
+    /// The tokens' audience; the gateway's SPIFFE ID and route by default.
+    pub(super) audience: Option<String>,
+}
+
+/// Bounds.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Largest message: `4MiB` by default.
+    pub(super) message_bytes: Option<At<String>>,
+    /// Requests of one session under way at once: 256 by default.
+    pub(super) in_flight: Option<At<usize>>,
+    /// Messages that wait for one session's client: 1024 by default.
+    pub(super) queued_messages: Option<At<usize>>,
+    /// Sessions at once: 4096 by default.
+    pub(super) sessions: Option<At<usize>>,
+    /// Records that wait for the log's writer: 8192 by default.
+    pub(super) queued_records: Option<At<usize>>,
+    /// How long a tool server may take to answer its handshake: `60s` by default.
+    pub(super) handshake: Option<At<String>>,
+    /// How long a request may take to arrive: `30s` by default.
+    pub(super) request_read: Option<At<String>>,
+    /// How long a stopped tool server may take before it is killed: `5s` by default.
+    pub(super) grace: Option<At<String>>,
+}
+
+/// OpenTelemetry.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    /// Base URL of an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`.
+    pub(super) otlp_endpoint: Option<At<String>>,
+    /// What is logged to stderr: a level or directives such as `warn,chancery=debug`; `CHANCERY_LOG` wins.
+    pub(super) log_filter: Option<At<String>>,
+    /// How it is written.
+    pub(super) log_format: Option<LogFormat>,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    /// For people (the default).
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One path or a list of them.
+#[derive(Debug, Default)]
+pub(super) struct Paths(pub(super) Vec<At<String>>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        enum Shape {
+            One(String),
+            Many(Vec<At<String>>),
+        }
+
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a path or a list of paths")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Shape, E> {
+                Ok(Shape::One(one.to_owned()))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+                let mut many = Vec::new();
+                while let Some(path) = seq.next_element()? {
+                    many.push(path);
+                }
+                Ok(Shape::Many(many))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for Shape {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Visitor)
+            }
+        }
+
+        let spanned = Spanned::<Shape>::deserialize(deserializer)?;
+        Ok(Self(match spanned.value {
+            Shape::One(value) => vec![At { value, span: range(spanned.referenced) }],
+            Shape::Many(many) => many,
+        }))
+    }
+}
+
+impl JsonSchema for Paths {
+    fn schema_name() -> Cow<'static, str> {
+        "Paths".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+}

@@ -1,0 +1,445 @@
+//! From the file's shapes to every module's settings; each mistake is noted and the look goes on.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use super::diagnostic::Mistakes;
+use super::environment::Environment;
+use super::located::At;
+use super::{Config, Purpose, SessionConfig, raw, values};
+use crate::domain::ids::{ServerName, SpiffeId};
+use crate::domain::limits::Limits;
+use crate::domain::secret::Secret;
+use crate::proxy::config::{ChildConfig, HttpConfig, ListenConfig, ServerConfig, ServerKind};
+use crate::{admission, attest, identity, telemetry};
+
+/// Turns the file into settings, where nothing is missing.
+pub(super) struct Resolver<'a> {
+    /// Where relative paths begin: the file's directory.
+    pub(super) base: &'a Path,
+    /// The environment.
+    pub(super) env: &'a Environment,
+    /// Where state is by default.
+    pub(super) state: PathBuf,
+    /// What the configuration is for.
+    pub(super) purpose: Purpose,
+    /// What is wrong.
+    pub(super) mistakes: &'a mut Mistakes,
+}
+
+impl Resolver<'_> {
+    pub(super) fn config(&mut self, raw: &raw::Raw) -> Config {
+        let state_dir = self.path_or(raw.state_dir.as_ref(), |r| r.state.clone());
+        self.state.clone_from(&state_dir);
+        if self.purpose == Purpose::Serve {
+            self.demand(raw);
+        }
+        let admission = self.admission(raw);
+        let limits = self.limits(&raw.limits);
+        Config {
+            listen: self.listen(raw),
+            address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
+            servers: self.servers(&raw.servers),
+            policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
+            log: self.log(&raw.log, &limits),
+            identity: self.identity(&raw.identity.local),
+            admission,
+            session: self.session(&raw.session),
+            limits,
+            telemetry: self.telemetry(&raw.telemetry),
+            refusal_summary: self.duration(raw.refusal_summary.as_ref(), 60, 1, 86_400),
+            state_dir,
+        }
+    }
+
+    /// What `serve` can't do without.
+    fn demand(&mut self, raw: &raw::Raw) {
+        let top = 0..0;
+        match &raw.listen {
+            Some(listen) if listen.value.tcp.is_none() && listen.value.unix.is_none() => {
+                self.mistakes.add(&listen.span, "`listen` names no address", LISTEN_HELP);
+            }
+            Some(_) => {}
+            None => self.mistakes.add(&top, "nothing to listen on", LISTEN_HELP),
+        }
+        if raw.servers.is_empty() {
+            let help = "write, for example:\nservers:\n  files:\n    command: npx\n    args: [-y, \
+                        \"@modelcontextprotocol/server-filesystem\", ./data]";
+            self.mistakes.add(&top, "no tool server is configured", help);
+        }
+        let Some(listen) = &raw.listen else { return };
+        if let (Some(tcp), None) = (&listen.value.tcp, &raw.admission.bootstrap) {
+            let help = "a TCP connection alone proves nothing; write:\nadmission:\n  bootstrap:\n    file: \
+                        ./bootstrap.secret";
+            self.mistakes.add(&tcp.span, "this listener has no evidence configured", help);
+        }
+        if let (Some(unix), None, None) = (&listen.value.unix, &raw.admission.bootstrap, &raw.admission.peer)
+        {
+            let help = "say whom to let in; for your own processes write:\nadmission:\n  peer: {}";
+            self.mistakes.add(&unix.span, "this listener has no evidence configured", help);
+        }
+    }
+
+    fn listen(&mut self, raw: &raw::Raw) -> ListenConfig {
+        let Some(listen) = raw.listen.as_ref().map(|listen| &listen.value) else {
+            return ListenConfig::default();
+        };
+        for host in &listen.allowed_hosts {
+            if host.value.is_empty() || host.value.contains(['/', ' ', '*', '@']) {
+                let help = "write a name or address as it stands in `Host`, such as `mcp.internal` or `mcp.internal:8080`";
+                self.mistakes.add(&host.span, format!("`{}` is not a host", host.value), help);
+            }
+        }
+        for origin in &listen.allowed_origins {
+            let parsed = url::Url::parse(&origin.value).ok();
+            if !parsed.is_some_and(|url| url.origin().ascii_serialization() == origin.value) {
+                let help = "write scheme, host and port only, such as `http://localhost:6274`";
+                self.mistakes.add(&origin.span, format!("`{}` is not an origin", origin.value), help);
+            }
+        }
+        let texts = |list: &[At<String>]| list.iter().map(|item| item.value.clone()).collect();
+        ListenConfig {
+            tcp: listen.tcp.as_ref().and_then(|tcp| self.address(tcp)),
+            unix: self.optional_path(listen.unix.as_ref()),
+            allowed_hosts: texts(&listen.allowed_hosts),
+            allowed_origins: texts(&listen.allowed_origins),
+        }
+    }
+
+    fn address(&mut self, tcp: &At<String>) -> Option<SocketAddr> {
+        let Ok(address) = tcp.value.parse::<SocketAddr>() else {
+            let help = "write a loopback address and a port, such as `127.0.0.1:8080` or `[::1]:0`";
+            self.mistakes.add(&tcp.span, format!("`{}` is not an address", tcp.value), help);
+            return None;
+        };
+        let loopback = match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback(),
+        };
+        if !loopback {
+            let help = "plain HTTP would show the bootstrap secret to the network: listen on 127.0.0.1 and put what \
+                        ends TLS in front of it";
+            self.mistakes.add(&tcp.span, format!("{} is not a loopback address", address.ip()), help);
+        }
+        Some(address)
+    }
+
+    fn servers(&mut self, raw: &BTreeMap<At<String>, At<raw::Server>>) -> BTreeMap<ServerName, ServerConfig> {
+        let mut servers = BTreeMap::new();
+        for (name, server) in raw {
+            let kind = self.server(server);
+            match (ServerName::from_str(&name.value), kind) {
+                (Ok(name), Some(kind)) => {
+                    servers.insert(name.clone(), ServerConfig { name, kind });
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => self.mistakes.add(&name.span, error.to_string(), ""),
+            }
+        }
+        servers
+    }
+
+    fn server(&mut self, raw: &At<raw::Server>) -> Option<ServerKind> {
+        let server = &raw.value;
+        let mut misplaced = |keys: &[(&str, bool)], other: &str| {
+            for (key, _) in keys.iter().filter(|(_, there)| *there) {
+                self.mistakes.add(&raw.span, format!("`{key}` has no meaning beside `{other}`"), "remove it");
+            }
+        };
+        match (&server.command, &server.url) {
+            (Some(command), None) => {
+                misplaced(&[("headers", !server.headers.is_empty())], "command");
+                if command.value.trim().is_empty() {
+                    self.mistakes.add(&command.span, "the command is empty", "name the program to start");
+                }
+                let env = self.variables(&server.env);
+                let cwd = self.optional_path(server.cwd.as_ref());
+                // A command with a slash is a path, and as such relative to the file that names it.
+                let command = match command.value.contains('/') {
+                    true => self.path(command).display().to_string(),
+                    false => command.value.clone(),
+                };
+                Some(ServerKind::Child(ChildConfig { command, args: server.args.clone(), env, cwd }))
+            }
+            (None, Some(url)) => {
+                let there = [
+                    ("args", !server.args.is_empty()),
+                    ("env", !server.env.is_empty()),
+                    ("cwd", server.cwd.is_some()),
+                ];
+                misplaced(&there, "url");
+                let headers = self.headers(&server.headers);
+                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers }))
+            }
+            (Some(_), Some(url)) => {
+                self.mistakes.add(
+                    &url.span,
+                    "a server has a `command` or a `url`, not both",
+                    "remove one of them",
+                );
+                None
+            }
+            (None, None) => {
+                let help = "write `command:` (with `args:`) to start it, or `url:` to reach it";
+                self.mistakes.add(&raw.span, "this server has neither `command` nor `url`", help);
+                None
+            }
+        }
+    }
+
+    fn endpoint(&mut self, url: &At<String>) -> Option<url::Url> {
+        let parsed = url::Url::parse(&url.value).ok().filter(|parsed| {
+            matches!(parsed.scheme(), "http" | "https")
+                && parsed.has_host()
+                && parsed.username().is_empty()
+                && parsed.password().is_none()
+        });
+        if parsed.is_none() {
+            let help = "write an http or https URL without user and password; credentials go into `headers`";
+            self.mistakes.add(&url.span, "this is not the URL of a tool server", help);
+        }
+        parsed
+    }
+
+    fn variables(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in raw {
+            if name.value.is_empty() || name.value.contains(['=', '\0']) {
+                self.mistakes.add(&name.span, "this can't be the name of a variable", "");
+            }
+            if let Some(value) = self.interpolated(value) {
+                variables.insert(name.value.clone(), value);
+            }
+        }
+        variables
+    }
+
+    fn headers(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, Secret> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in raw {
+            if let Err(error) = http::HeaderName::from_str(&name.value) {
+                self.mistakes.add(&name.span, format!("`{}`: {error}", name.value), "");
+            }
+            let Some(text) = self.interpolated(value) else { continue };
+            if http::HeaderValue::from_str(&text).is_err() {
+                self.mistakes.add(
+                    &value.span,
+                    "this can't be the value of a header",
+                    "remove control characters",
+                );
+            }
+            headers.insert(name.value.clone(), Secret::new(text));
+        }
+        headers
+    }
+
+    fn interpolated(&mut self, value: &At<String>) -> Option<String> {
+        match self.env.interpolate(&value.value) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                let help = "set the variable for the gateway, or write `$$` for a plain dollar sign";
+                self.mistakes.add(&value.span, why, help);
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, raw: &raw::Log, limits: &Limits) -> attest::Config {
+        let durability = match raw.durability {
+            Some(raw::Durability::Fsync) | None => attest::Durability::Fsync,
+            Some(raw::Durability::Written) => attest::Durability::Written,
+            Some(raw::Durability::Queued) => attest::Durability::Queued,
+        };
+        let dir = self.path_or(raw.dir.as_ref(), |r| r.state.join("logs/serve"));
+        let segment_bytes = self.size(raw.segment.as_ref(), 64 << 20, 64 << 10, 16 << 30);
+        attest::Config { durability, segment_bytes, queue: limits.queued_records, ..attest::Config::at(dir) }
+    }
+
+    fn identity(&mut self, raw: &raw::LocalIdentity) -> identity::Config {
+        let dir = self.path_or(raw.dir.as_ref(), |r| r.state.join("identity"));
+        let path = raw.path.as_ref().map_or(identity::Local::DEFAULT_PATH, |path| path.value.as_str());
+        let domain = raw.trust_domain.as_ref().map_or("example.org", |domain| domain.value.as_str());
+        if let Err(error) = SpiffeId::from_str(&format!("spiffe://{domain}{path}")) {
+            let at = raw.path.as_ref().or(raw.trust_domain.as_ref()).map_or(0..0, |at| at.span.clone());
+            self.mistakes.add(&at, error.to_string(), "a path begins with `/`");
+        }
+        let default = identity::Local::in_dir(&dir);
+        let bounds =
+            [identity::Local::DEFAULT_SVID_TTL, identity::Local::MIN_SVID_TTL, identity::Local::MAX_SVID_TTL];
+        let [ttl, least, most] = bounds.map(|bound| bound.as_secs());
+        let local = identity::Local {
+            svid_ttl: self.duration(raw.svid_ttl.as_ref(), ttl, least, most),
+            trust_domain: raw.trust_domain.as_ref().map(|domain| domain.value.clone()),
+            path: path.to_owned(),
+            ..default
+        };
+        identity::Config { kind: identity::Kind::Local(local), ..identity::Config::local(dir) }
+    }
+
+    fn admission(&mut self, raw: &raw::Raw) -> admission::Config {
+        let peer = raw.admission.peer.as_ref().map(|peer| admission::PeerConfig {
+            allow_uids: peer.allow_uids.clone(),
+            allow_executables: peer
+                .allow_executables
+                .iter()
+                .filter_map(|rule| self.executable(rule))
+                .collect(),
+        });
+        let bootstrap = raw.admission.bootstrap.as_ref();
+        let bootstrap = bootstrap.map(|raw| admission::BootstrapConfig { file: self.path(&raw.file) });
+        admission::Config { peer, bootstrap }
+    }
+
+    fn executable(&mut self, rule: &At<String>) -> Option<admission::ExecutableRule> {
+        if let Some(digest) = rule.value.strip_prefix("sha256:") {
+            match digest.parse() {
+                Ok(digest) => return Some(admission::ExecutableRule::Sha256(digest)),
+                Err(_) => self.mistakes.add(
+                    &rule.span,
+                    "this is not a digest",
+                    "write `sha256:` and 64 lower-case hex digits",
+                ),
+            }
+            return None;
+        }
+        let path = self.env.expand_home(&rule.value);
+        if !path.is_absolute() {
+            self.mistakes.add(
+                &rule.span,
+                "an executable needs an absolute path",
+                "or write `sha256:<64 hex digits>`",
+            );
+            return None;
+        }
+        Some(admission::ExecutableRule::Path(path))
+    }
+
+    fn session(&mut self, raw: &raw::Session) -> SessionConfig {
+        SessionConfig {
+            token_ttl: self.duration(raw.token_ttl.as_ref(), 900, 5, 86_400),
+            max_lifetime: self.duration(raw.max_lifetime.as_ref(), 12 * 3600, 10, 30 * 86_400),
+            idle_timeout: self.duration(raw.idle_timeout.as_ref(), 3600, 1, 30 * 86_400),
+            audience: raw.audience.clone(),
+        }
+    }
+
+    fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        let default = Limits::default();
+        let bytes = self.size(raw.message_bytes.as_ref(), 4 << 20, 1 << 10, 256 << 20);
+        let seconds = |d: Duration| d.as_secs();
+        Limits {
+            message_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            depth: default.depth,
+            in_flight: self.count(raw.in_flight.as_ref(), default.in_flight),
+            queued_messages: self.count(raw.queued_messages.as_ref(), default.queued_messages),
+            sessions: self.count(raw.sessions.as_ref(), default.sessions),
+            queued_records: self.count(raw.queued_records.as_ref(), default.queued_records),
+            handshake: self.duration(raw.handshake.as_ref(), seconds(default.handshake), 1, 3600),
+            request_read: self.duration(raw.request_read.as_ref(), seconds(default.request_read), 1, 3600),
+            grace: self.duration(raw.grace.as_ref(), seconds(default.grace), 0, 600),
+        }
+    }
+
+    fn telemetry(&mut self, raw: &raw::Telemetry) -> telemetry::Config {
+        let mut log = telemetry::LogConfig::default();
+        if let Some(format) = raw.log_format {
+            log.format = match format {
+                raw::LogFormat::Human => telemetry::LogFormat::Human,
+                raw::LogFormat::Json => telemetry::LogFormat::Json,
+            };
+        }
+        if let Some(filter) = &raw.log_filter {
+            if let Err(error) = telemetry::subscriber::filter(&filter.value) {
+                self.mistakes.add(&filter.span, error.to_string(), "");
+            }
+            log.filter.clone_from(&filter.value);
+        }
+        if let Some(filter) = self.env.var("CHANCERY_LOG") {
+            log.filter = filter;
+        }
+        if let Some(endpoint) = &raw.otlp_endpoint {
+            self.endpoint_of_receiver(endpoint);
+        }
+        let configured = raw.otlp_endpoint.as_ref().map(|endpoint| endpoint.value.as_str());
+        let otlp = telemetry::OtlpConfig::resolve(configured, |name| self.env.var(name));
+        telemetry::Config { log, otlp }
+    }
+
+    fn endpoint_of_receiver(&mut self, endpoint: &At<String>) {
+        let url = url::Url::parse(&endpoint.value).ok();
+        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            let help = "write the base URL of an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`";
+            self.mistakes.add(&endpoint.span, format!("`{}` is not a URL", endpoint.value), help);
+        }
+    }
+
+    fn path(&self, path: &At<String>) -> PathBuf {
+        let path = self.env.expand_home(&path.value);
+        self.base.join(path.strip_prefix("./").unwrap_or(&path))
+    }
+
+    fn optional_path(&self, path: Option<&At<String>>) -> Option<PathBuf> {
+        path.map(|path| self.path(path))
+    }
+
+    fn path_or(&self, path: Option<&At<String>>, default: impl FnOnce(&Self) -> PathBuf) -> PathBuf {
+        self.optional_path(path).unwrap_or_else(|| default(self))
+    }
+
+    /// A duration in seconds, within bounds.
+    fn duration(&mut self, raw: Option<&At<String>>, default: u64, least: u64, most: u64) -> Duration {
+        let Some(raw) = raw else { return Duration::from_secs(default) };
+        match values::duration(&raw.value) {
+            Some(duration)
+                if duration >= Duration::from_secs(least) && duration <= Duration::from_secs(most) =>
+            {
+                duration
+            }
+            Some(_) => {
+                self.out_of_bounds(&raw.span, &format!("{least}s"), &format!("{most}s"), Duration::ZERO)
+            }
+            None => {
+                let message = format!("`{}` is not a duration", raw.value);
+                self.mistakes.add(
+                    &raw.span,
+                    message,
+                    "write a number and a unit: `500ms`, `60s`, `15m`, `12h`, `7d`",
+                );
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// A size in bytes, within bounds.
+    fn size(&mut self, raw: Option<&At<String>>, default: u64, least: u64, most: u64) -> u64 {
+        let Some(raw) = raw else { return default };
+        match values::size(&raw.value) {
+            Some(size) if (least..=most).contains(&size) => size,
+            Some(_) => self.out_of_bounds(&raw.span, &least.to_string(), &most.to_string(), 0),
+            None => {
+                let message = format!("`{}` is not a size", raw.value);
+                self.mistakes.add(&raw.span, message, "write a number and a unit: `512KiB`, `4MiB`, `1GiB`");
+                0
+            }
+        }
+    }
+
+    fn count(&mut self, raw: Option<&At<usize>>, default: usize) -> usize {
+        match raw {
+            Some(raw) if (1..=10_000_000).contains(&raw.value) => raw.value,
+            Some(raw) => self.out_of_bounds(&raw.span, "1", "10000000", default),
+            None => default,
+        }
+    }
+
+    fn out_of_bounds<T>(&mut self, span: &Range<usize>, least: &str, most: &str, instead: T) -> T {
+        self.mistakes.add(span, "this is out of bounds", format!("from {least} to {most}"));
+        instead
+    }
+}
+
+const LISTEN_HELP: &str = "write, for example:\nlisten:\n  tcp: \"127.0.0.1:8080\"";

@@ -1,0 +1,180 @@
+//! What authors write, right and wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use miette::Diagnostic as _;
+
+use super::*;
+use crate::proxy::config::ServerKind;
+
+fn env() -> Environment {
+    Environment::of([("HOME", "/home/ada"), ("API_KEY", "k3y")])
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse("chancery.yaml", text, Path::new("/etc/chancery"), Purpose::Serve, &env())
+}
+
+/// Each mistake as `line:column message | help`.
+fn mistakes(text: &str) -> Vec<String> {
+    let found = match parse(text).unwrap_err() {
+        ConfigError::One(one) => vec![one],
+        ConfigError::Many(many) => many,
+        other => panic!("{other}"),
+    };
+    let line = |m: &Mistake| {
+        assert!(m.source_code().is_some() && m.labels().is_some());
+        let (line, column) = m.position();
+        format!("{line}:{column} {m} | {}", m.fix().unwrap_or_default())
+    };
+    found.iter().map(line).collect()
+}
+
+const GOOD: &str = r#"
+listen: { tcp: "127.0.0.1:0", unix: run/mcp.sock, address_file: addresses }
+servers:
+  files:
+    command: npx
+    args: [-y, "@modelcontextprotocol/server-filesystem", /data]
+    env: { TOKEN: "${API_KEY}", PRICE: "5$$" }
+  local-tool: { command: ./bin/tool }
+  remote:
+    url: https://mcp.example.com/mcp
+    headers: { Authorization: "Bearer ${API_KEY}" }
+policies: ./policies
+log: { dir: ~/log, durability: written, segment: 1MiB }
+admission:
+  peer: { allow_uids: [1000], allow_executables: [/usr/bin/agent] }
+  bootstrap: { file: ./secret }
+session: { token_ttl: 5m }
+limits: { message_bytes: 1MiB, in_flight: 8 }
+refusal_summary: 5s
+"#;
+
+#[test]
+fn a_whole_file_is_resolved_with_defaults_and_paths_relative_to_it() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.listen.unix.as_deref(), Some(Path::new("/etc/chancery/run/mcp.sock")));
+    assert_eq!(config.address_file.as_deref(), Some(Path::new("/etc/chancery/addresses")));
+    assert_eq!(config.policies, [Path::new("/etc/chancery/policies")]);
+    assert_eq!(config.log.dir, Path::new("/home/ada/log"));
+    assert_eq!(config.log.durability, attest::Durability::Written);
+    assert_eq!(config.state_dir, Path::new("/home/ada/.local/state/chancery"));
+    assert_eq!(config.session.token_ttl, Duration::from_secs(300));
+    assert_eq!(config.session.max_lifetime, Duration::from_secs(12 * 3600));
+    assert_eq!((config.limits.message_bytes, config.limits.in_flight), (1 << 20, 8));
+    assert_eq!(config.refusal_summary, Duration::from_secs(5));
+    let kind = |name: &str| config.servers[&name.parse().unwrap()].kind.clone();
+    match kind("files") {
+        ServerKind::Child(child) => {
+            assert_eq!((child.command.as_str(), child.args.len()), ("npx", 3));
+            assert_eq!((child.env["TOKEN"].as_str(), child.env["PRICE"].as_str()), ("k3y", "5$"));
+        }
+        other => panic!("{other:?}"),
+    }
+    match kind("local-tool") {
+        ServerKind::Child(child) => assert_eq!(child.command, "/etc/chancery/bin/tool"),
+        other => panic!("{other:?}"),
+    }
+    match kind("remote") {
+        ServerKind::Http(http) => assert_eq!(http.headers["Authorization"].expose(), "Bearer k3y"),
+        other => panic!("{other:?}"),
+    }
+    assert!(!format!("{:?}", kind("remote")).contains("k3y"));
+}
+
+#[test]
+fn every_unknown_key_is_reported_at_once_with_the_one_that_was_meant() {
+    let text =
+        "lisen:\n  tcp: \"127.0.0.1:0\"\nservers:\n  files:\n    comand: npx\nlog:\n  zzz: 1\n  dir:\n";
+    let found = mistakes(text);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(found[0], "1:1 unknown key `lisen` | did you mean `listen`?");
+    assert_eq!(found[1], "5:5 unknown key `comand` | did you mean `command`?");
+    assert!(found[2].starts_with("7:3 unknown key `zzz` | known here: `dir`"), "{}", found[2]);
+    assert!(found[3].starts_with("8:3 `dir` has no value"), "{}", found[3]);
+}
+
+#[test]
+fn every_wrong_value_is_reported_at_once() {
+    let text = r#"
+listen: { tcp: localhost, allowed_origins: ["http://x/y"] }
+servers:
+  Files: { command: npx }
+  both: { command: npx, url: "https://x/" }
+  none: { args: [a] }
+  secret: { url: "https://user:pw@x/" }
+  env: { command: npx, env: { A: "${MISSING}" } }
+admission: { bootstrap: { file: s }, peer: { allow_executables: [agent, "sha256:12"] } }
+session: { token_ttl: 15 }
+limits: { message_bytes: 4mb, sessions: 0 }
+telemetry: { otlp_endpoint: "127.0.0.1:4318" }
+"#;
+    let found = mistakes(text);
+    let expected = [
+        "2:16 `localhost` is not an address",
+        "2:45 `http://x/y` is not an origin",
+        "4:3 `Files` is not a server name",
+        "5:30 a server has a `command` or a `url`, not both",
+        "6:9 this server has neither `command` nor `url`",
+        "7:18 this is not the URL of a tool server",
+        "8:34 the environment has no `MISSING`",
+        "9:66 an executable needs an absolute path",
+        "9:73 this is not a digest",
+        "10:23 `15` is not a duration",
+        "11:26 `4mb` is not a size",
+        "11:41 this is out of bounds",
+        "12:29 `127.0.0.1:4318` is not a URL",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn a_listener_without_evidence_is_refused_and_told_what_to_write() {
+    let servers = "servers: { s: { command: x } }\n";
+    let found = mistakes(&format!("listen: {{ tcp: \"127.0.0.1:0\" }}\n{servers}"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("1:16 this listener has no evidence configured"), "{}", found[0]);
+    assert!(found[0].contains("admission:\n  bootstrap:\n    file:"), "{}", found[0]);
+
+    let found =
+        mistakes(&format!("listen: {{ tcp: \"127.0.0.1:0\" }}\nadmission: {{ peer: {{}} }}\n{servers}"));
+    assert!(found[0].contains("no evidence"), "a peer's word is nothing on TCP: {found:?}");
+
+    let found = mistakes(&format!("listen: {{ unix: s }}\n{servers}"));
+    assert!(found[0].contains("admission:\n  peer: {}"), "{}", found[0]);
+    assert!(parse(&format!("listen: {{ unix: s }}\nadmission: {{ peer: {{}} }}\n{servers}")).is_ok());
+}
+
+#[test]
+fn a_bootstrap_secret_never_goes_over_the_network() {
+    let text = "listen: { tcp: \"0.0.0.0:80\" }\nadmission: { bootstrap: { file: s } }\nservers: { s: { command: x } }";
+    assert!(mistakes(text)[0].contains("0.0.0.0 is not a loopback address"));
+}
+
+#[test]
+fn what_serve_needs_is_named() {
+    let found = mistakes("log: { durability: fsync }");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("nothing to listen on") && found[1].contains("no tool server"));
+    assert!(Config::defaults(Purpose::Run, &env()).is_ok());
+    assert!(matches!(Config::defaults(Purpose::Run, &Environment::of([])), Err(ConfigError::NoStateDir)));
+}
+
+#[test]
+fn unreadable_yaml_and_wrong_types_have_a_place() {
+    for (text, place) in [
+        ("listen:\n  tcp: [1", "2:"),
+        ("listen: 5\nservers: {}", "1:"),
+        ("log:\n  durability: maybe\n", "2:"),
+        ("limits: { in_flight: many }", "1:"),
+        ("log: {}\nlog: {}\n", "2:1"),
+    ] {
+        let found = mistakes(text);
+        assert!(found[0].starts_with(place), "{text:?}: {found:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! The configuration file: its schema, the examples, and what a user sees of a mistake.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use chancery::config::{Config, Environment, Purpose, json_schema};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn chancery() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_chancery"))
+}
+
+/// `CHANCERY_BLESS=1` writes the file anew.
+#[test]
+fn the_checked_in_schema_is_the_one_that_the_types_generate() {
+    let path = root().join("schemas/config.schema.json");
+    if std::env::var_os("CHANCERY_BLESS").is_some() {
+        fs::write(&path, json_schema()).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap();
+    assert_eq!(there, json_schema(), "run: chancery config schema > schemas/config.schema.json");
+    let printed = chancery().args(["config", "schema"]).assert().success().get_output().stdout.clone();
+    assert_eq!(String::from_utf8(printed).unwrap(), there);
+}
+
+#[test]
+fn every_example_names_the_schema_and_is_in_order() {
+    let env = Environment::of([("HOME", "/home/ada")]);
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let first = text.lines().next().unwrap();
+        assert_eq!(
+            first,
+            "# yaml-language-server: $schema=../schemas/config.schema.json",
+            "{}",
+            path.display()
+        );
+        Config::load(&path, Purpose::Serve, &env)
+            .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        chancery().args(["config", "check"]).arg(&path).env("HOME", "/home/ada").assert().success();
+    }
+    assert!(seen >= 3);
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_file_line_caret_and_the_key_that_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("chancery.yaml");
+    let text = "# yaml\nlisten:\n  tcpp: \"127.0.0.1:0\"\nserver:\n  s: { command: x }\n";
+    fs::write(&file, text).unwrap();
+    let assert = chancery().args(["config", "check"]).arg(&file).env("HOME", dir.path()).assert().code(2);
+    let shown = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    for part in [
+        "2 mistakes in the configuration",
+        &format!("{}:3:3", file.display()),
+        "unknown key `tcpp`",
+        "did you mean `tcp`?",
+        &format!("{}:4:1", file.display()),
+        "did you mean `servers`?",
+        "here",
+    ] {
+        assert!(shown.contains(part), "`{part}` is missing in:\n{shown}");
+    }
+}
