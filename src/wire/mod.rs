@@ -16,20 +16,27 @@
 //! layer: L1
 
 pub mod batch;
+mod envelope;
 pub mod error;
 mod frame;
 pub mod framing;
 mod id;
+mod keys;
 pub mod lists;
 pub mod meta;
 pub mod methods;
+mod place;
 pub mod replies;
+mod scan;
 pub mod sse;
 pub mod strict;
 pub mod text;
 mod trace;
+mod walk;
 
 pub use error::{Malformed, WireError};
 pub use frame::{ClientInfo, Frame, Kind};
 pub use id::RequestId;
 pub use trace::Traceparent;
+#[cfg(test)]
+mod tests;
