@@ -1,12 +1,92 @@
-//! `chancery verify`.
+//! `chancery verify`: an attestation log, offline, against what the caller trusts.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use miette::miette;
 
 use super::{Exit, Failure};
+use crate::audit::{self, Progress};
+use crate::domain::ids::SpiffeId;
+use crate::keys::TrustBundle;
+
+/// Logs smaller than this are read before a bar could be seen.
+const BAR_FROM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Arguments of `chancery verify`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The log's directory.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The trust bundle, PEM or SPIFFE JSON, from a source you trust (not from the log itself).
+    #[arg(long, value_name = "FILE")]
+    trust_bundle: PathBuf,
+    /// The SPIFFE ID of the gateway whose log it must be.
+    #[arg(long, value_name = "SPIFFE_ID")]
+    identity: String,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> Result<Exit, Failure> {
-    Err(Failure::misuse(miette::miette!("not built in yet")))
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let identity: SpiffeId = args.identity.parse().map_err(|error| {
+        let help = "give the gateway's identity as `chancery keys show` prints it";
+        Failure::misuse(miette!(help = help, "--identity: {error}"))
+    })?;
+    let file = args.trust_bundle.display();
+    let text = std::fs::read_to_string(&args.trust_bundle).map_err(|error| {
+        let help = "write it on the gateway's machine with `chancery keys bundle`, and carry it here";
+        Failure::misuse(miette!(help = help, "--trust-bundle: can't read {file}: {error}"))
+    })?;
+    let bundle = TrustBundle::parse(identity.trust_domain(), &text).map_err(|error| {
+        let help = "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON";
+        Failure::misuse(miette!(help = help, "--trust-bundle: {file}: {error}"))
+    })?;
+    let mut bar = Bar(None);
+    let report = audit::verify(&args.dir, &bundle, &identity, &mut bar);
+    bar.clear();
+    let report = report.map_err(|error| Failure::misuse(miette!("{error}")))?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::runtime(miette!("{error}")))?
+    } else {
+        report.to_string()
+    };
+    // A closed pipe (`| head`) changes nothing about the outcome.
+    let _reader_gone = writeln!(std::io::stdout(), "{text}");
+    Ok(if report.ok { Exit::Done } else { Exit::Findings })
+}
+
+/// A bar on a terminal's stderr; nothing anywhere else.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn clear(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&mut self, bytes: u64) {
+        if bytes < BAR_FROM_BYTES || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(bytes);
+        let template = "verifying {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        self.0 = Some(bar);
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(bytes);
+        }
+    }
 }

@@ -1,0 +1,44 @@
+//! Policy sets: announced before they decide, archived as announced.
+
+use std::collections::HashSet;
+use std::fs;
+
+use super::read::PolicyChange;
+use crate::attest::{Layout, policy_file_name};
+use crate::domain::digest::Sha256Digest;
+
+/// The policy sets that one run announced.
+#[derive(Debug, Default)]
+pub(super) struct Announced(HashSet<(Sha256Digest, Sha256Digest)>);
+
+impl Announced {
+    /// Takes over an announcement, and checks that its files are archived.
+    ///
+    /// # Errors
+    /// In words: which file is missing or altered.
+    pub(super) fn announce(&mut self, layout: &Layout, change: &PolicyChange) -> Result<(), String> {
+        self.0.insert((change.policy_set, change.schema));
+        let dir = layout.policies(&change.policy_set);
+        for file in &change.files {
+            let path = dir.join(policy_file_name(&file.name, &file.sha256));
+            let missing = |error| format!("`{}` is not archived ({}: {error})", file.name, path.display());
+            let text = fs::read(&path).map_err(missing)?;
+            if Sha256Digest::of(&text) != file.sha256 {
+                return Err(format!("`{}` was altered in the archive ({})", file.name, path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a decision may name this set.
+    ///
+    /// # Errors
+    /// In words, if it may not.
+    pub(super) fn check(&self, set: Sha256Digest, schema: Sha256Digest) -> Result<(), String> {
+        if self.0.contains(&(set, schema)) {
+            Ok(())
+        } else {
+            Err(format!("policy set {set} with schema {schema} was not announced in this run"))
+        }
+    }
+}

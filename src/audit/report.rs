@@ -1,0 +1,242 @@
+//! What verification found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::domain::ids::SessionId;
+
+/// Findings that are kept with their text; more are only counted.
+const KEPT: usize = 100;
+
+/// What a finding is about; stable labels for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// `log.json`.
+    LogFile,
+    /// The files that hold the records.
+    Segments,
+    /// A line is no DSSE envelope.
+    Envelope,
+    /// A payload is no statement of this log.
+    Statement,
+    /// The key that signed is not the gateway's, or not archived, or its chain does not hold at the record's time.
+    Key,
+    /// The signature.
+    Signature,
+    /// The record is of another gateway or another run of it.
+    Gateway,
+    /// Keys change only by a record that says so.
+    KeyChange,
+    /// Sequence numbers of a chain.
+    Sequence,
+    /// Digest of the record before.
+    BackLink,
+    /// Order of a session's records: open, then decisions, then close.
+    Session,
+    /// Tokens and what carries them.
+    Token,
+    /// Archived policies.
+    Policy,
+    /// How many records a run has.
+    Count,
+}
+
+impl Check {
+    /// The stable label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LogFile => "log_file",
+            Self::Segments => "segments",
+            Self::Envelope => "envelope",
+            Self::Statement => "statement",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Gateway => "gateway",
+            Self::KeyChange => "key_change",
+            Self::Sequence => "sequence",
+            Self::BackLink => "back_link",
+            Self::Session => "session",
+            Self::Token => "token",
+            Self::Policy => "policy",
+            Self::Count => "count",
+        }
+    }
+}
+
+/// Which record, as it says of itself: if its signature does not hold, so may this not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordRef {
+    /// Its kind.
+    pub kind: String,
+    /// Its session; none on the gateway's own chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Its number in the chain.
+    pub seq: u64,
+}
+
+/// Something that is not as the gateway wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file, relative to the log's directory.
+    pub file: String,
+    /// The line, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The record, where it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordRef>,
+    /// What was checked.
+    pub check: Check,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(record) = &self.record {
+            write!(f, " {} #{}", record.kind, record.seq)?;
+            if let Some(session) = record.session {
+                write!(f, " of session {session}")?;
+            }
+        }
+        write!(f, ": {}: {}", self.check.as_str(), self.message)
+    }
+}
+
+/// Something worth knowing that is no sign of tampering.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// A stable label.
+    pub about: &'static str,
+    /// The text.
+    pub message: String,
+}
+
+/// How much was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Records.
+    pub records: u64,
+    /// Records by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Decisions that allowed.
+    pub allowed: u64,
+    /// Decisions that denied.
+    pub denied: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Sessions without a record of their end.
+    pub unclosed: u64,
+    /// Runs of the gateway.
+    pub runs: u64,
+    /// Signing keys.
+    pub keys: u64,
+    /// Requests turned away before admission, by the summaries.
+    pub turned_away: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Whether there is no finding.
+    pub ok: bool,
+    /// The directory.
+    pub log: String,
+    /// The gateway that was asked for.
+    pub identity: String,
+    /// How much was read.
+    pub counts: Counts,
+    /// Time of the first record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Time of the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// The first findings, in the log's order.
+    pub findings: Vec<Finding>,
+    /// How many findings there are in all.
+    pub findings_total: u64,
+    /// What else to know.
+    pub notes: Vec<Note>,
+}
+
+impl Report {
+    pub(super) fn new(log: String, identity: String) -> Self {
+        Self {
+            ok: true,
+            log,
+            identity,
+            counts: Counts::default(),
+            first: None,
+            last: None,
+            findings: Vec::new(),
+            findings_total: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn find(&mut self, finding: Finding) {
+        self.ok = false;
+        self.findings_total += 1;
+        if self.findings.len() < KEPT {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn note(&mut self, about: &'static str, message: String) {
+        if self.notes.len() < KEPT {
+            self.notes.push(Note { about, message });
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        writeln!(f, "log       {}", self.log)?;
+        writeln!(f, "gateway   {}", self.identity)?;
+        if let (Some(first), Some(last)) = (&self.first, &self.last) {
+            writeln!(f, "time      {first} to {last}")?;
+        }
+        writeln!(
+            f,
+            "records   {} in {} and {}, {}",
+            counts.records,
+            several(counts.runs, "run"),
+            several(counts.sessions, "session"),
+            several(counts.keys, "signing key"),
+        )?;
+        writeln!(f, "decisions {} allowed, {} denied", counts.allowed, counts.denied)?;
+        for note in &self.notes {
+            writeln!(f, "note      {}", note.message)?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "finding   {finding}")?;
+        }
+        let more = self.findings_total - self.findings.len() as u64;
+        if more > 0 {
+            writeln!(f, "finding   and {more} more")?;
+        }
+        if self.ok {
+            write!(f, "verified  every record is signed, linked and in place")
+        } else {
+            write!(f, "NOT VERIFIED: {}", several(self.findings_total, "finding"))
+        }
+    }
+}
+
+fn several(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

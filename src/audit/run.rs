@@ -1,0 +1,90 @@
+//! One run of the gateway: its own chain, its keys, its policy sets, its count of records.
+
+use super::policies::Announced;
+use super::read::{Key, Start};
+use super::report::Check;
+use super::session::{ChainState, Wrong};
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::GatewayRunId;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct RunState {
+    pub(super) id: GatewayRunId,
+    /// Which run it is, counted from 1.
+    pub(super) number: u64,
+    pub(super) chain: ChainState,
+    pub(super) policies: Announced,
+    pub(super) records: u64,
+    pub(super) stopped: bool,
+    kid: String,
+    /// A gap's record may be the first under a new key, whose own record then follows at once.
+    expected: Option<String>,
+}
+
+impl RunState {
+    /// Begins with the record of the start. `last` is the digest of the record before it, if there is one; `doubt`
+    /// says that the record before could not be read or believed.
+    pub(super) fn begin(
+        id: GatewayRunId,
+        number: u64,
+        start: &Start,
+        last: Option<Sha256Digest>,
+        doubt: bool,
+    ) -> (Self, Result<(), Wrong>) {
+        let run = Self {
+            id,
+            number,
+            chain: ChainState::default(),
+            policies: Announced::default(),
+            records: 0,
+            stopped: false,
+            kid: start.key.kid.clone(),
+            expected: None,
+        };
+        let linked = match (start.after, last) {
+            _ if doubt => Ok(()),
+            (after, last) if after == last => Ok(()),
+            (Some(_), None) => Err("the log begins with a later run: what came before is missing"),
+            (None, _) => Err("this run began an empty log: it was not written after the records before it"),
+            (Some(_), Some(_)) => {
+                Err("the record before this run is not the one that was there at its start")
+            }
+        };
+        (run, linked.map_err(|message| (Check::BackLink, message.to_owned())))
+    }
+
+    /// Whether `kid` may sign a record of this kind here.
+    pub(super) fn signed_by(
+        &mut self,
+        kid: &str,
+        kind: &str,
+        change: Option<(&str, &Key)>,
+    ) -> Result<(), Wrong> {
+        let wrong = |message: String| Err((Check::KeyChange, message));
+        let expected = self.expected.take();
+        if let Some((previous, key)) = change {
+            let was = std::mem::replace(&mut self.kid, key.kid.clone());
+            return if key.kid != kid {
+                wrong(format!("it announces {} but is signed by {kid}", key.kid))
+            } else if previous != was {
+                wrong(format!("it says that {previous} signed before, but that was {was}"))
+            } else if expected.as_deref().is_some_and(|expected| expected != kid) {
+                wrong("it announces another key than the one that has just signed".to_owned())
+            } else {
+                Ok(())
+            };
+        }
+        if expected.is_some() {
+            return wrong("the record before it was signed by a key that was not announced".to_owned());
+        }
+        if kid == self.kid {
+            return Ok(());
+        }
+        if kind == "gap" {
+            self.expected = Some(kid.to_owned());
+            return Ok(());
+        }
+        wrong(format!("it is signed by {kid}, which was not announced in this run"))
+    }
+}
