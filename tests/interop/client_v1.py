@@ -1,0 +1,109 @@
+"""Runs the steps of a JSON file with the official Python SDK (mcp 1.x) and prints one JSON document.
+
+usage: python client_v1.py SPEC.json
+"""
+
+import json
+import sys
+from contextlib import asynccontextmanager
+
+import anyio
+from mcp import ClientSession, McpError, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamablehttp_client
+from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification, Implementation
+
+
+def plain(model):
+    return model.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+@asynccontextmanager
+async def connect(spec):
+    if "url" in spec:
+        async with streamablehttp_client(spec["url"], headers=spec.get("headers") or {}) as (read, write, _):
+            yield read, write
+    else:
+        import os
+
+        server = StdioServerParameters(command=spec["command"], args=spec["args"], env={**os.environ, **spec["env"]})
+        async with stdio_client(server) as (read, write):
+            yield read, write
+
+
+async def cancel(session, step):
+    """The SDK has no call for it: send the notification that the protocol asks for, and stop waiting."""
+    request = session._request_id
+    with anyio.CancelScope() as scope:
+
+        async def on_progress(*_):
+            params = CancelledNotificationParams(requestId=request, reason="no longer wanted")
+            await session.send_notification(ClientNotification(CancelledNotification(params=params)))
+            scope.cancel()
+
+        await session.call_tool(step["name"], step["arguments"], progress_callback=on_progress)
+    return "cancelled" if scope.cancelled_caught else "it was not cancelled"
+
+
+async def run(session, step):
+    match step["do"]:
+        case "tools":
+            return plain(await session.list_tools())
+        case "prompts":
+            return plain(await session.list_prompts())
+        case "resources":
+            return plain(await session.list_resources())
+        case "templates":
+            return plain(await session.list_resource_templates())
+        case "prompt":
+            return plain(await session.get_prompt(step["name"], step.get("arguments")))
+        case "read":
+            return plain(await session.read_resource(step["uri"]))
+        case "ping":
+            return plain(await session.send_ping())
+        case "call":
+            return plain(await session.call_tool(step["name"], step["arguments"]))
+        case "big":
+            message = "x" * step["bytes"]
+            text = (await session.call_tool(step["name"], {"message": message})).content[0].text
+            return {"length": len(text), "whole": text.endswith(message)}
+        case "progress":
+            events = []
+
+            async def on_progress(progress, total, _message):
+                events.append({"progress": progress, "total": total})
+
+            result = await session.call_tool(step["name"], step["arguments"], progress_callback=on_progress)
+            return {"events": events, "result": plain(result)}
+        case "cancel":
+            return await cancel(session, step)
+    raise ValueError(step["do"])
+
+
+async def main():
+    spec = json.load(open(sys.argv[1]))
+    out = {"steps": []}
+    async with connect(spec) as (read, write):
+        info = Implementation(name="interop-py-v1", version="1.0.0")
+        async with ClientSession(read, write, client_info=info) as session:
+            init = await session.initialize()
+            out["init"] = {
+                "server": plain(init.serverInfo),
+                "capabilities": plain(init.capabilities),
+                "instructions": init.instructions,
+                "protocol": init.protocolVersion,
+            }
+            for step in spec["steps"]:
+                try:
+                    out["steps"].append({"value": await run(session, step)})
+                except McpError as e:
+                    error = {"code": e.error.code, "message": e.error.message, "data": e.error.data}
+                    out["steps"].append({"error": error})
+            print(json.dumps(out), flush=True)
+
+
+try:
+    anyio.run(main)
+except* anyio.BrokenResourceError:
+    # A server may still report progress of a cancelled call while the SDK closes its streams.
+    pass

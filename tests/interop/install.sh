@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the pinned servers and clients of other projects below tests/interop/.cache, once for each set of pins.
+# It uses npm and pip as they are configured on this machine.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+for tool in node npm python3; do
+  command -v "$tool" >/dev/null || { echo "install.sh: $tool is needed and is not on the PATH" >&2; exit 2; }
+done
+
+pins=$(cat package.json package-lock.json requirements-v1.txt requirements-v2.txt | sha256sum | cut -d' ' -f1)
+if [ "$(cat .cache/pins 2>/dev/null || true)" = "$pins" ]; then
+  exit 0
+fi
+
+rm -rf .cache
+mkdir -p .cache/node
+cp package.json package-lock.json .cache/node/
+(cd .cache/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+for generation in v1 v2; do
+  python3 -m venv ".cache/py-$generation"
+  ".cache/py-$generation/bin/pip" install --quiet --disable-pip-version-check -r "requirements-$generation.txt"
+done
+echo "$pins" > .cache/pins

@@ -1,0 +1,27 @@
+"""Runs every check, or the groups named on the command line: everything, filesystem, trouble."""
+
+import sys
+
+import everything
+import filesystem
+import trouble
+from harness import CHANCERY, Checks
+
+GROUPS = {"everything": everything, "filesystem": filesystem, "trouble": trouble}
+
+
+def main():
+    if not CHANCERY:
+        sys.exit("CHANCERY_BIN names no binary; start run.sh")
+    wanted = sys.argv[1:] or list(GROUPS)
+    unknown = [name for name in wanted if name not in GROUPS]
+    if unknown:
+        sys.exit(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    checks = Checks()
+    for name in wanted:
+        GROUPS[name].all_of_them(checks)
+    print(f"{checks.passed} passed, {checks.failed} failed")
+    sys.exit(1 if checks.failed or not checks.passed else 0)
+
+
+main()

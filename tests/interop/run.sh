@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Drives chancery with unmodified servers and clients of the MCP project: one line a check, a summary, exit code 1 if
+# any check failed. CHANCERY_BIN names a binary to test; without it the debug build is made and taken.
+#
+# The disk-full check mounts a small tmpfs and needs root for it. CHANCERY_INTEROP_NO_MOUNT=1 leaves that check out,
+# and says so.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+bash "$here/install.sh"
+if [ -z "${CHANCERY_BIN:-}" ]; then
+  (cd "$here/../.." && cargo build --quiet)
+  CHANCERY_BIN="${CARGO_TARGET_DIR:-$here/../../target}/debug/chancery"
+fi
+export CHANCERY_BIN
+exec "$here/.cache/py-v1/bin/python" "$here/main.py" "$@"
