@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::domain::ids::IdError;
 use crate::domain::random::RandomError;
-use crate::keys::{BundleError, ChainError, KeyError};
+use crate::keys::{BundleError, ChainError, KeyError, SignerError};
 
 /// What is wrong with the identity. Nothing was overwritten.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +104,9 @@ pub enum IdentityError {
     /// Trust domain or path make no SPIFFE ID.
     #[error(transparent)]
     SpiffeId(#[from] IdError),
+    /// The path does not begin with `/`.
+    #[error("the identity's path `{0}` must begin with `/`, as `/chancery` does")]
+    Path(String),
     /// A SVID's configured validity is out of range.
     #[error("svid_ttl must be between 5 minutes and 90 days")]
     SvidTtl,
@@ -119,6 +122,9 @@ pub enum IdentityError {
     /// A certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Issue(#[from] rcgen::Error),
+    /// It was opened, but nothing can be signed with it now.
+    #[error(transparent)]
+    Unusable(SignerError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::IdentityError;
 use crate::domain::clock::Timestamp;
-use crate::keys::{ActiveKey, CertificateChain, TrustBundle};
+use crate::keys::{ActiveKey, CertificateChain, TrustBundle, VerifiedLeaf};
 
 /// A source of signing keys for one SPIFFE ID.
 pub trait Material: Send + Sync + std::fmt::Debug {
@@ -17,12 +17,34 @@ pub trait Material: Send + Sync + std::fmt::Debug {
 }
 
 /// The keys that a source has at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Published {
-    /// Keys that can sign, with the moment from which each should.
-    pub keys: Vec<(Arc<ActiveKey>, Timestamp)>,
-    /// Chains of keys that sign no more.
-    pub retired: Vec<(CertificateChain, Option<PathBuf>)>,
+    /// Keys that can sign.
+    pub keys: Vec<PublishedKey>,
+    /// Keys that sign no more, but whose signatures may still be asked about.
+    pub retired: Vec<Arc<RetiredKey>>,
     /// The roots.
     pub bundle: Arc<TrustBundle>,
+}
+
+/// A key that can sign.
+#[derive(Debug, Clone)]
+pub struct PublishedKey {
+    /// The key.
+    pub key: Arc<ActiveKey>,
+    /// From when it should sign: by then everyone who asks for the JWKS has seen it.
+    pub from: Timestamp,
+    /// The file that holds it, where it is in one.
+    pub file: Option<PathBuf>,
+}
+
+/// The public half of a key that signs no more.
+#[derive(Debug)]
+pub struct RetiredKey {
+    /// Its certificate, which the bundle vouched for.
+    pub leaf: VerifiedLeaf,
+    /// The chain.
+    pub chain: CertificateChain,
+    /// The file that holds it, where it is in one.
+    pub file: Option<PathBuf>,
 }

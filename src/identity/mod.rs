@@ -18,5 +18,5 @@ mod service;
 pub use config::{Config, Kind, Local};
 pub use describe::{KeyDescription, KeyRole};
 pub use error::IdentityError;
-pub use material::{Material, Published};
+pub use material::{Material, Published, PublishedKey, RetiredKey};
 pub use service::Identity;

@@ -75,6 +75,21 @@ struct Root {
     not_after: Timestamp,
 }
 
+/// What there is to say of a root.
+#[derive(Debug, Clone)]
+pub struct RootFacts {
+    /// SHA-256 of its DER.
+    pub thumbprint: Sha256Digest,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when, that second included.
+    pub not_after: Timestamp,
+    /// `ES256`, `ES384` or `RSA`.
+    pub algorithm: &'static str,
+    /// Its key, where it is one that chancery's own signatures can be made with.
+    pub key: Option<PublicKey>,
+}
+
 /// SPIFFE Trust Domain and Bundle §4: a JWKS with two members more.
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
@@ -95,6 +110,10 @@ impl TrustBundle {
         ders: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<Self, BundleError> {
         let id: SpiffeId = format!("spiffe://{trust_domain}").parse()?;
+        if id.trust_domain() != trust_domain {
+            let why = "a trust domain's name has no path";
+            return Err(IdError::SpiffeId { id: id.to_string(), why }.into());
+        }
         let ders: Vec<Vec<u8>> = ders.into_iter().take(MAX_ROOTS + 1).collect();
         if ders.is_empty() || ders.len() > MAX_ROOTS {
             return Err(BundleError::Count(ders.len()));
@@ -106,6 +125,20 @@ impl TrustBundle {
         roots.sort_by_key(|root| Sha256Digest::of(&root.der));
         roots.dedup_by(|a, b| a.der == b.der);
         Ok(Self { trust_domain: id.trust_domain().to_owned(), roots, sequence: None, refresh_hint: None })
+    }
+
+    /// From one root that names its own trust domain (X509-SVID §4.2).
+    ///
+    /// # Errors
+    /// It names none, or as [`TrustBundle::from_ders`].
+    pub fn of_root(der: Vec<u8>) -> Result<Self, BundleError> {
+        let certificate = svid::parse(&der).map_err(|error| BundleError::Root { index: 0, error })?;
+        let uris = svid::uri_names(&certificate).map_err(|error| BundleError::Root { index: 0, error })?;
+        let [uri] = uris.as_slice() else {
+            return Err(BundleError::Root { index: 0, error: SvidError::UriNames(uris.len()) });
+        };
+        let trust_domain = uri.parse::<SpiffeId>()?.trust_domain().to_owned();
+        Self::from_ders(&trust_domain, [der])
     }
 
     /// From PEM. A block that is no certificate (a private key, say) is an error.
@@ -166,6 +199,20 @@ impl TrustBundle {
     /// The roots' DER.
     pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
         self.roots.iter().map(|root| root.der.as_ref())
+    }
+
+    /// What there is to say of each root.
+    pub fn root_facts(&self) -> impl Iterator<Item = RootFacts> {
+        self.roots.iter().map(|root| {
+            let key = svid::parse(&root.der).and_then(|c| Ok(PublicKey::from_spki(c.public_key())?)).ok();
+            RootFacts {
+                thumbprint: Sha256Digest::of(&root.der),
+                not_before: root.not_before,
+                not_after: root.not_after,
+                algorithm: key.as_ref().map_or("RSA", |key| key.algorithm().as_str()),
+                key,
+            }
+        })
     }
 
     /// When the last of the roots ends.

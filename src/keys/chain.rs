@@ -126,6 +126,14 @@ impl CertificateChain {
         Sha256Digest::of(&self.leaf)
     }
 
+    /// The leaf's own first moment; nothing vouches for it yet.
+    ///
+    /// # Errors
+    /// The leaf can't be read.
+    pub fn not_before(&self) -> Result<Timestamp, ChainError> {
+        Ok(svid::validity(&svid::parse(&self.leaf)?).0)
+    }
+
     /// Checks that the leaf is a SVID of the bundle's trust domain which may sign, and that the chain leads to one
     /// of the bundle's roots, everything valid at `at` (the time of signing, not now).
     ///

@@ -20,7 +20,7 @@ mod svid;
 pub(crate) mod testing;
 
 pub use algorithm::Algorithm;
-pub use bundle::{BundleError, TrustBundle};
+pub use bundle::{BundleError, RootFacts, TrustBundle};
 pub use chain::{CertificateChain, ChainError, VerifiedLeaf};
 pub use jwk::{Jwk, JwkError, Jwks};
 pub use public_key::{PublicKey, PublicKeyError, VerifyError};
@@ -28,3 +28,6 @@ pub use signature::{Signature, SignatureError};
 pub use signer::{ActiveKey, KeyError, Signer, SignerError};
 pub use source::PublicKeySource;
 pub use svid::SvidError;
+
+#[cfg(test)]
+mod tests;

@@ -24,3 +24,6 @@ pub use error::TokenError;
 pub use issue::{Grant, IssuedToken, Issuer};
 pub use jws::{MAX_TOKEN_BYTES, TYP};
 pub use verify::{VerifiedToken, Verifier};
+
+#[cfg(test)]
+mod tests;
