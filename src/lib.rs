@@ -3,6 +3,7 @@
 //! The layers and what may import what are described in `docs/architecture.md` and enforced by `tests/layers.rs`.
 
 pub mod admission;
+pub mod app;
 pub mod attest;
 pub mod audit;
 pub mod cli;

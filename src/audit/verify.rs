@@ -345,7 +345,10 @@ impl Walk<'_> {
                 }
             }
             other => {
-                return Err((Check::Statement, format!("the gateway's chain has no records of kind {other}")));
+                return Err((
+                    Check::Statement,
+                    format!("the gateway's chain has no records of kind {other}"),
+                ));
             }
         }
         Ok(())

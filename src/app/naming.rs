@@ -1,0 +1,69 @@
+//! A server's name from the command that starts it, so that `chancery run` needs no name of its own.
+
+use crate::domain::ids::ServerName;
+
+/// Programs that start another one: its name is in their arguments.
+const LAUNCHERS: [&str; 19] = [
+    "npx", "npm", "pnpm", "yarn", "bun", "bunx", "node", "deno", "uv", "uvx", "pipx", "python", "python3",
+    "docker", "podman", "env", "sh", "bash", "tsx",
+];
+/// Launchers' own words.
+const SUBCOMMANDS: [&str; 6] = ["exec", "dlx", "run", "x", "tool", "start"];
+/// What server packages are called besides what they do.
+const AFFIXES: [&str; 3] = ["mcp", "server", "modelcontextprotocol"];
+
+/// `npx -y @modelcontextprotocol/server-filesystem /data` is `filesystem`, `uvx mcp-server-git` is `git`,
+/// `./bin/Weather_Server.py` is `weather`. `None` where nothing usable is left; then `--name` must say it, or the
+/// caller takes `server-1`.
+pub fn server_name(command: &[String]) -> Option<ServerName> {
+    let mut words = command.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
+    let program = basename(words.next()?);
+    let named = match LAUNCHERS.contains(&program) {
+        true => basename(words.find(|word| !SUBCOMMANDS.contains(word) && !word.contains('='))?),
+        false => program,
+    };
+    let named = named.split('@').next().unwrap_or(named);
+    let named = [".js", ".mjs", ".cjs", ".ts", ".py", ".sh", ".exe"]
+        .iter()
+        .find_map(|extension| named.strip_suffix(extension))
+        .unwrap_or(named)
+        .to_ascii_lowercase();
+    let parts: Vec<&str> =
+        named.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
+    let telling: Vec<&str> = parts.iter().copied().filter(|part| !AFFIXES.contains(part)).collect();
+    let name = if telling.is_empty() { parts.join("-") } else { telling.join("-") };
+    let name: String = name.chars().take(64).collect();
+    name.parse().ok()
+}
+
+/// The last segment of a path or package name.
+fn basename(word: &str) -> &str {
+    word.trim_end_matches('/').rsplit('/').next().unwrap_or(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_the_package_not_from_its_launcher() {
+        for (command, expected) in [
+            ("npx -y @modelcontextprotocol/server-filesystem /data", Some("filesystem")),
+            ("npx --yes @modelcontextprotocol/server-everything@2026.1.1 stdio", Some("everything")),
+            ("uvx mcp-server-git --repository .", Some("git")),
+            ("python -m mcp_server_time", Some("time")),
+            ("node /srv/dist/index.js", Some("index")),
+            ("docker run -i --rm mcp/fetch", Some("fetch")),
+            ("./bin/Weather_Server.py", Some("weather")),
+            ("/usr/bin/chancery demo-server", Some("chancery")),
+            ("github-mcp-server stdio", Some("github")),
+            ("mcp-server", Some("mcp-server")),
+            ("npx", None),
+            ("./tools", None),
+            ("", None),
+        ] {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(server_name(&words).as_ref().map(ServerName::as_str), expected, "{command}");
+        }
+    }
+}

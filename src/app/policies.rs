@@ -1,0 +1,109 @@
+//! Policy files from where the configuration says: each file as named, each directory's `*.cedar` in order.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::attest::PolicySource;
+use crate::policy::{Engine, PolicySources, SourceFile};
+
+/// Largest policy file, in bytes.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Most policy files.
+const MAX_FILES: usize = 10_000;
+
+/// Why policies can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFilesError {
+    /// A path can't be read.
+    #[error("can't read the policies at {path}: {source}", path = .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Too much to hold.
+    #[error("{path}: {what}", path = .path.display())]
+    TooMuch {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        what: &'static str,
+    },
+}
+
+/// Reads all files. A directory counts with its `*.cedar` files by name, not with its subdirectories; one without
+/// any counts as no policy.
+///
+/// # Errors
+/// The first path that can't be read whole.
+pub fn load(paths: &[PathBuf]) -> Result<PolicySources, PolicyFilesError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let read = |source| PolicyFilesError::Read { path: path.clone(), source };
+        if !fs::metadata(path).map_err(read)?.is_dir() {
+            files.push(read_file(path)?);
+            continue;
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).map_err(read)? {
+            let file = entry.map_err(read)?.path();
+            let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden && file.extension().is_some_and(|extension| extension == "cedar") {
+                found.push(file);
+            }
+        }
+        found.sort();
+        for file in found {
+            files.push(read_file(&file)?);
+        }
+    }
+    if files.len() > MAX_FILES {
+        let path = paths.first().cloned().unwrap_or_default();
+        return Err(PolicyFilesError::TooMuch { path, what: "more than 10,000 policy files" });
+    }
+    Ok(PolicySources { files })
+}
+
+fn read_file(path: &Path) -> Result<SourceFile, PolicyFilesError> {
+    let read = |source| PolicyFilesError::Read { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(read)?.len() > MAX_FILE {
+        return Err(PolicyFilesError::TooMuch { path: path.to_owned(), what: "larger than 4 MiB" });
+    }
+    let text = fs::read_to_string(path).map_err(read)?;
+    Ok(SourceFile { name: path.display().to_string().into(), text: text.into() })
+}
+
+/// What is archived with the log of a policy set: its files, and the schema that it was validated against.
+pub(super) fn archived(sources: &PolicySources, engine: &Engine) -> Vec<PolicySource> {
+    let file = |file: &SourceFile| PolicySource { name: file.name.to_string(), text: file.text.clone() };
+    let schema = PolicySource { name: "schema.cedarschema".to_owned(), text: engine.schema_text().into() };
+    sources.files.iter().map(file).chain([schema]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_come_in_order_and_nothing_but_cedar_files_of_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = dir.path().join("policies");
+        fs::create_dir_all(policies.join("sub.cedar.d")).unwrap();
+        for name in ["b.cedar", "a.cedar", "notes.md", ".hidden.cedar", "mcp.cedarschema"] {
+            fs::write(policies.join(name), name).unwrap();
+        }
+        let extra = dir.path().join("extra.txt");
+        fs::write(&extra, "extra").unwrap();
+        let sources = load(&[extra, policies]).unwrap();
+        let texts: Vec<&str> = sources.files.iter().map(|file| &*file.text).collect();
+        assert_eq!(texts, ["extra", "a.cedar", "b.cedar"]);
+    }
+
+    #[test]
+    fn a_missing_path_is_an_error_and_never_an_empty_set() {
+        let error = load(&["/nonexistent/policies".into()]).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/policies"), "{error}");
+    }
+}
