@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod gate;
 pub mod identity;
 pub mod keys;
 pub mod policy;

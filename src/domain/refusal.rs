@@ -51,6 +51,8 @@ reasons!(
         SignerUnavailable => "signer_unavailable",
         /// The session was revoked, superseded or has ended.
         SessionOver => "session_over",
+        /// The evidence of the request is not that of the session: a handle in other hands.
+        EvidenceMismatch => "evidence_mismatch",
         /// A limit of the session or of the gateway.
         Limited => "limited",
         /// The tool server is gone or did not answer.

@@ -1,0 +1,218 @@
+//! What a session's tool server says of its tools: learned from its lists, compared with what policies were
+//! compiled for.
+//!
+//! A tool whose definition is not the compiled one is quarantined: it is unknown, and so denied, until policies
+//! were compiled for the new definition. Who does that is the [`CatalogueSink`]; the gate only tells it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::ServerName;
+use crate::policy::ToolDefinition;
+use crate::wire::RequestId;
+
+/// Tools of one server that a session keeps in mind; more are unknown.
+pub(super) const MAX_TOOLS: usize = 4096;
+
+/// Pages of one list that the gateway asks for on its own account.
+pub(super) const MAX_PAGES: u32 = 64;
+
+/// What the ids of the gateway's own requests begin with; clients may not use it.
+pub(super) const OWN_ID_PREFIX: &str = "chancery:";
+
+/// Definitions that a tool server has shown.
+#[derive(Debug, Clone)]
+pub struct Learned {
+    /// The tool server.
+    pub server: ServerName,
+    /// Its definitions, readable ones only.
+    pub definitions: Vec<ToolDefinition>,
+    /// Whether these are all it has; otherwise they are one page of more.
+    pub complete: bool,
+}
+
+/// Is told when a tool server's definitions are not those that policies were compiled for.
+pub trait CatalogueSink: Send + Sync + fmt::Debug {
+    /// Takes the definitions over. The message that brought them waits until this is done, so that a client's
+    /// first list is filtered by policies that know its tools; whatever still differs then stays quarantined.
+    fn learned(&self, learned: Learned) -> BoxFuture<'_, ()>;
+}
+
+/// A sink that keeps the catalogue as it is: every change stays quarantined.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FixedCatalogue;
+
+impl CatalogueSink for FixedCatalogue {
+    fn learned(&self, _learned: Learned) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The digests of the definitions that this session's server has shown last.
+#[derive(Debug, Default)]
+pub(super) struct SeenTools(HashMap<Box<str>, Sha256Digest>);
+
+impl SeenTools {
+    /// Takes over one tool's digest; false if there is no room for another tool.
+    pub(super) fn note(&mut self, name: &str, digest: Sha256Digest) -> bool {
+        if let Some(seen) = self.0.get_mut(name) {
+            *seen = digest;
+            return true;
+        }
+        if self.0.len() >= MAX_TOOLS {
+            return false;
+        }
+        self.0.insert(name.into(), digest);
+        true
+    }
+
+    /// Whether the tool was last seen with another definition than the `compiled` one.
+    pub(super) fn is_quarantined(&self, name: &str, compiled: Option<Sha256Digest>) -> bool {
+        self.0.get(name).is_some_and(|seen| Some(*seen) != compiled)
+    }
+}
+
+/// The gateway's own `tools/list`: one at a time, page by page.
+#[derive(Debug, Default)]
+pub(super) struct OwnLists {
+    /// The server said that it has tools.
+    pub(super) capable: bool,
+    /// A list is to be asked for.
+    wanted: bool,
+    in_flight: Option<(RequestId, Timestamp)>,
+    cursor: Option<String>,
+    pages: u32,
+    collected: Vec<ToolDefinition>,
+    asked: u64,
+}
+
+/// A page to ask for.
+#[derive(Debug)]
+pub(super) struct OwnPage {
+    pub(super) id: RequestId,
+    pub(super) cursor: Option<String>,
+}
+
+impl OwnLists {
+    /// Asks for the list anew; a list that is under way is asked for again after it.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Gives up an answer that did not come within `patience`; returns the id it would have had.
+    pub(super) fn expire(&mut self, now: Timestamp, patience: Duration) -> Option<RequestId> {
+        let (_, since) = self.in_flight.as_ref()?;
+        if now.since(*since) < patience {
+            return None;
+        }
+        let (id, _) = self.in_flight.take()?;
+        self.forget();
+        Some(id)
+    }
+
+    /// The next page to ask for, if one is due and none is under way.
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<OwnPage> {
+        if !self.capable || self.in_flight.is_some() {
+            return None;
+        }
+        if self.cursor.is_none() {
+            if !self.wanted {
+                return None;
+            }
+            self.wanted = false;
+            self.pages = 0;
+            self.collected = Vec::new();
+        }
+        self.asked += 1;
+        let id = RequestId::String(format!("{OWN_ID_PREFIX}{}", self.asked).into());
+        self.in_flight = Some((id.clone(), now));
+        Some(OwnPage { id, cursor: self.cursor.take() })
+    }
+
+    /// Takes a page over; the whole list once it is complete. A list that is too long ends incomplete.
+    pub(super) fn page(
+        &mut self,
+        definitions: Vec<ToolDefinition>,
+        next: Option<String>,
+    ) -> Option<(Vec<ToolDefinition>, bool)> {
+        self.in_flight = None;
+        self.pages += 1;
+        let room = MAX_TOOLS.saturating_sub(self.collected.len());
+        let fits = definitions.len() <= room;
+        self.collected.extend(definitions.into_iter().take(room));
+        match next {
+            Some(cursor) if fits && self.pages < MAX_PAGES => {
+                self.cursor = Some(cursor);
+                None
+            }
+            rest => Some((std::mem::take(&mut self.collected), fits && rest.is_none())),
+        }
+    }
+
+    /// The list under way failed; the next change asks anew.
+    pub(super) fn forget(&mut self) {
+        self.in_flight = None;
+        self.cursor = None;
+        self.collected = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_tool_with_another_definition_than_the_compiled_one_is_quarantined() {
+        let (old, new) = (Sha256Digest::of(b"old"), Sha256Digest::of(b"new"));
+        let mut seen = SeenTools::default();
+        assert!(!seen.is_quarantined("t", Some(old)), "nothing was seen yet");
+        assert!(seen.note("t", new));
+        assert!(seen.is_quarantined("t", Some(old)));
+        assert!(seen.is_quarantined("t", None));
+        assert!(!seen.is_quarantined("t", Some(new)));
+    }
+
+    #[test]
+    fn a_server_with_endless_tools_fills_no_memory() {
+        let mut seen = SeenTools::default();
+        let digest = Sha256Digest::of(b"");
+        assert!((0..MAX_TOOLS).all(|n| seen.note(&n.to_string(), digest)));
+        assert!(!seen.note("one more", digest));
+        assert!(seen.note("0", digest));
+    }
+
+    #[test]
+    fn the_gateways_own_lists_run_one_at_a_time_and_end_even_if_the_server_does_not() {
+        let mut own = OwnLists { capable: true, ..OwnLists::default() };
+        let now = Timestamp::from_secs(1);
+        assert!(own.next(now).is_none(), "nothing is wanted");
+        own.want();
+        let mut pages = 0;
+        while let Some(page) = own.next(now) {
+            pages += 1;
+            assert!(own.next(now).is_none(), "one at a time");
+            assert_eq!(page.id, RequestId::String(format!("chancery:{pages}").into()));
+            own.want();
+            if let Some((_, complete)) = own.page(Vec::new(), Some("again".to_owned())) {
+                assert!(!complete);
+                break;
+            }
+        }
+        assert_eq!(pages, MAX_PAGES);
+        assert!(own.next(now).is_some_and(|page| page.cursor.is_none()), "what was wanted meanwhile");
+        assert_eq!(own.expire(Timestamp::from_secs(60), PATIENCE), None);
+        assert!(
+            own.expire(Timestamp::from_secs(61), PATIENCE).is_some(),
+            "an answer that never came is given up"
+        );
+        own.want();
+        assert!(own.next(Timestamp::from_secs(61)).is_some());
+    }
+}

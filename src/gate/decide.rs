@@ -1,0 +1,406 @@
+//! The critical section: counters, evaluation, reservation and the record's place in the chain, under one lock;
+//! then, outside, the wait for the receipt.
+
+use crate::attest::predicate::{self, PolicyEntry, RequestRef, TraceRef};
+use crate::attest::{AppendError, Direction as Sender, PendingReceipt, Predicate, Receipt, Statement, clip};
+use crate::domain::admitted::Admitted;
+use crate::domain::clock::{Stopwatch, Timestamp};
+use crate::domain::decision::{Effect, PolicyRef, Ruling};
+use crate::domain::digest::{Salt, Sha256Digest};
+use crate::domain::ids::DecisionId;
+use crate::domain::random;
+use crate::domain::refusal::DenyReason;
+use crate::policy::{Action, Direction, Engine, Listed, Query};
+use crate::wire::RequestId;
+
+use super::observe::{DecisionFacts, Span, TraceContext};
+use super::permit::{Allowed, Claim};
+use super::report::{self, Decided};
+use super::session::{Asked, AskedKind, Core, Phase, Shared};
+
+/// One message that is to be decided.
+#[derive(Debug)]
+pub(super) struct Matter<'a> {
+    pub(super) action: Action<'a>,
+    /// The JSON-RPC method; `None` if the message could not be read.
+    pub(super) method: Option<&'a str>,
+    /// Refused for this reason whatever the policies say.
+    pub(super) refuse: Option<DenyReason>,
+    /// Its params as they came, and as they would go on.
+    pub(super) received: &'a [u8],
+    pub(super) forwarded: &'a [u8],
+    pub(super) trace: Option<TraceContext>,
+    /// Who asks, where it is not the session's own client.
+    pub(super) by: Option<&'a Admitted>,
+    pub(super) enter: Enter<'a>,
+}
+
+impl<'a> Matter<'a> {
+    /// Something that is refused before any policy is asked, and whose method is not known.
+    pub(super) fn refused(reason: DenyReason, received: &'a [u8]) -> Self {
+        Self {
+            action: Action::Method { method: "other", target: None, from: Direction::Client },
+            method: None,
+            refuse: Some(reason),
+            received,
+            forwarded: &[],
+            trace: None,
+            by: None,
+            enter: Enter::Nothing,
+        }
+    }
+}
+
+/// The entry in the table of requests under way that an allowed message takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Enter<'a> {
+    Nothing,
+    OfClient { id: &'a RequestId, progress: Option<&'a [u8]>, kind: AskedKind },
+    OfServer { id: &'a RequestId, progress: Option<&'a [u8]> },
+}
+
+impl Enter<'_> {
+    fn claim(self) -> Option<Claim> {
+        match self {
+            Self::Nothing => None,
+            Self::OfClient { id, .. } => Some(Claim::OfClient(id.clone())),
+            Self::OfServer { id, .. } => Some(Claim::OfServer(id.clone())),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Allowed and recorded; the entry is taken.
+    Allowed { allowed: Allowed, receipt: Receipt, claim: Option<Claim> },
+    /// Denied and recorded.
+    Denied {
+        decision: DecisionId,
+        reason: DenyReason,
+        policies: Vec<PolicyRef>,
+        attestation: Sha256Digest,
+        hidden: bool,
+    },
+    /// Neither: there is no record, so nothing may happen.
+    Unrecorded(DenyReason),
+}
+
+/// A decision whose record is queued.
+struct Settled {
+    decision: DecisionId,
+    effect: Effect,
+    deny: Option<DenyReason>,
+    ruling: Option<Ruling>,
+    allowed: Option<Allowed>,
+    epoch: u64,
+    policy_set: Sha256Digest,
+    pending: PendingReceipt,
+    hidden: bool,
+    since: Stopwatch,
+}
+
+/// Gives the entry back when the wait for the receipt is given up.
+struct Reserved<'a> {
+    shared: &'a Shared,
+    claim: Option<Claim>,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.shared.release(&claim);
+        }
+    }
+}
+
+/// How often a message is decided anew because the policies changed while its record was written.
+const ATTEMPTS: usize = 3;
+
+impl Shared {
+    /// Decides, records, and waits until the record is as durable as configured.
+    pub(super) async fn decide(&self, matter: &Matter<'_>, span: &mut Option<Box<dyn Span>>) -> Outcome {
+        for _ in 0..ATTEMPTS {
+            let settled = match self.settle(matter, span.as_deref()) {
+                Ok(settled) => settled,
+                Err(reason) => {
+                    report::unrecorded(self, matter, reason);
+                    return Outcome::Unrecorded(reason);
+                }
+            };
+            let Settled {
+                decision,
+                effect,
+                deny,
+                ruling,
+                allowed,
+                epoch,
+                policy_set,
+                pending,
+                hidden,
+                since,
+            } = settled;
+            let mut reserved =
+                Reserved { shared: self, claim: allowed.is_some().then(|| matter.enter.claim()).flatten() };
+            let append = span.as_ref().and_then(|span| span.child("attest.append"));
+            let receipt = pending.await;
+            if let Some(append) = append {
+                append.end(receipt.as_ref().err().map(|_| DenyReason::AttestationFailed.as_str()));
+            }
+            let receipt = match receipt {
+                Ok(receipt) => receipt,
+                Err(error) => {
+                    self.roll_back(matter, effect);
+                    return Outcome::Unrecorded(self.failed(matter, &error));
+                }
+            };
+            let policies = ruling.as_ref().map(|ruling| &*ruling.determining).unwrap_or_default();
+            let ruling_ref = ruling.as_ref();
+            let took = since.elapsed();
+            let told = Decided { decision, deny, policies, ruling: ruling_ref, receipt: &receipt, took };
+            report::decided(self, matter, &told);
+            if let Some(span) = span {
+                let attestation = Some(receipt.digest());
+                let policies = policies.iter().map(|policy| &*policy.id).collect();
+                span.decided(&DecisionFacts {
+                    id: decision,
+                    effect,
+                    reason: deny,
+                    policies,
+                    policy_set,
+                    attestation,
+                });
+            }
+            let Some(allowed) = allowed else {
+                let policies = ruling.map(|ruling| ruling.determining).unwrap_or_default();
+                let reason = deny.unwrap_or(DenyReason::NotPermitted);
+                return Outcome::Denied { decision, reason, policies, attestation: receipt.digest(), hidden };
+            };
+            if epoch == self.policy_epoch() {
+                return Outcome::Allowed { allowed, receipt, claim: reserved.claim.take() };
+            }
+            // The policies changed while the record was written: that permit is worth nothing, decide again (I6).
+            self.roll_back(matter, effect);
+        }
+        Outcome::Unrecorded(DenyReason::Limited)
+    }
+
+    /// Records a refusal without waiting for its receipt: nothing rests on it.
+    pub(super) fn record_refusal(&self, matter: &Matter<'_>) {
+        match self.settle(matter, None) {
+            Ok(_enqueued) => {}
+            Err(reason) => report::unrecorded(self, matter, reason),
+        }
+    }
+
+    fn settle(&self, matter: &Matter<'_>, span: Option<&dyn Span>) -> Result<Settled, DenyReason> {
+        let parts = &self.house.parts;
+        let since = Stopwatch::start();
+        let now = parts.clock.now();
+        let no_random = |_| DenyReason::AttestationFailed;
+        let salt = random::salt().map_err(no_random)?;
+        let decision = DecisionId::from_uuid(random::uuid_v7(now).map_err(no_random)?);
+
+        let mut core = self.core.lock();
+        if core.phase == Phase::Over {
+            return Err(DenyReason::SessionOver);
+        }
+        let (engine, epoch) = parts.engines.snapshot();
+        let refused = matter.refuse.or_else(|| self.refused(&core, matter, &engine));
+        let ruling = match refused {
+            Some(_) => None,
+            None => {
+                let child = span.and_then(|span| span.child("policy.evaluate"));
+                let query = Query {
+                    session: &core.entities,
+                    action: matter.action,
+                    now,
+                    calls: core.calls,
+                    salt: &salt,
+                };
+                let ruling = engine.decide(&query);
+                if let Some(child) = child {
+                    child.end(None);
+                }
+                Some(ruling)
+            }
+        };
+        let allowed = ruling.as_ref().and_then(|ruling| Allowed::by(ruling, decision, epoch));
+        let effect = if allowed.is_some() { Effect::Allow } else { Effect::Deny };
+        let deny = match (&allowed, refused) {
+            (Some(_), _) => None,
+            (None, Some(reason)) => Some(reason),
+            (None, None) => Some(ruling.as_ref().and_then(|r| r.deny).unwrap_or(DenyReason::NotPermitted)),
+        };
+        if effect == Effect::Deny
+            && !self.house.refusals.take(matter.by.unwrap_or(&self.admitted).principal(), now)
+        {
+            self.house.counters.unrecorded();
+            return Err(DenyReason::Limited);
+        }
+        let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, now, deny);
+        let record = self.record(&core, matter, &engine, decision, effect, deny, ruling.as_ref(), &salt);
+        let pending = parts
+            .log
+            .append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
+            .map_err(|error| self.failed(matter, &error))?;
+        match effect {
+            Effect::Allow => core.reserve(matter),
+            Effect::Deny => core.denied += 1,
+        }
+        let policy_set = engine.digest();
+        Ok(Settled { decision, effect, deny, ruling, allowed, epoch, policy_set, pending, hidden, since })
+    }
+
+    /// What refuses a message before any policy is asked.
+    fn refused(&self, core: &Core, matter: &Matter<'_>, engine: &Engine) -> Option<DenyReason> {
+        let entry = match matter.enter {
+            Enter::Nothing => Ok(()),
+            Enter::OfClient { id, .. } => core.asked.check(id),
+            Enter::OfServer { id, .. } => core.served.check(id),
+        };
+        if let Err(refusal) = entry {
+            return Some(refusal.into());
+        }
+        let Action::ToolCall { name, .. } = matter.action else { return None };
+        let compiled = engine.tool(&self.route.server, name).map(|tool| tool.digest());
+        core.seen.is_quarantined(name, compiled).then_some(DenyReason::UnknownTool)
+    }
+
+    fn roll_back(&self, matter: &Matter<'_>, effect: Effect) {
+        let mut core = self.core.lock();
+        match effect {
+            Effect::Allow => {
+                core.allowed = core.allowed.saturating_sub(1);
+                if matches!(matter.action, Action::ToolCall { .. }) {
+                    core.calls = core.calls.saturating_sub(1);
+                }
+            }
+            Effect::Deny => core.denied = core.denied.saturating_sub(1),
+        }
+    }
+
+    fn failed(&self, matter: &Matter<'_>, error: &AppendError) -> DenyReason {
+        tracing::error!(
+            target: "chancery::decision",
+            session = %self.id,
+            method = matter.method.unwrap_or("-"),
+            %error,
+            "the decision could not be recorded; nothing was forwarded"
+        );
+        error.deny_reason()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one record, assembled in one place")]
+    fn record(
+        &self,
+        core: &Core,
+        matter: &Matter<'_>,
+        engine: &Engine,
+        decision: DecisionId,
+        effect: Effect,
+        deny: Option<DenyReason>,
+        ruling: Option<&Ruling>,
+        salt: &Salt,
+    ) -> predicate::Decision {
+        let digest = |bytes| Sha256Digest::salted(salt, bytes);
+        let forwarded = (effect == Effect::Allow).then(|| digest(matter.forwarded));
+        let (action, resource) = self.labels(matter);
+        let by = matter.by.unwrap_or(&self.admitted);
+        let (from, principal) = match matter.action {
+            Action::Method { from: Direction::Server, .. } => {
+                (Sender::Server, format!("server:{}", self.route.server))
+            }
+            _ => (Sender::Client, by.principal().as_str().to_owned()),
+        };
+        let tool_definition = match matter.action {
+            Action::ToolCall { name, .. } => engine.tool(&self.route.server, name).map(|tool| tool.digest()),
+            _ => None,
+        };
+        let (policies, failures) = ruling.map_or_else(Default::default, |ruling| {
+            let policies = ruling.determining.iter().map(PolicyEntry::from).collect();
+            (policies, ruling.failures.iter().map(Into::into).collect())
+        });
+        predicate::Decision {
+            decision_id: decision,
+            effect,
+            mode: "enforce",
+            deny_reason: deny,
+            policies,
+            failures,
+            policy_set: engine.digest(),
+            schema: engine.schema_digest(),
+            input: ruling.map(|ruling| ruling.input_digest),
+            principal,
+            action,
+            resource,
+            server: self.route.server.clone(),
+            method: matter.method.map(clip),
+            from,
+            tool_definition,
+            token: core.current.as_ref().map(|current| current.reference.clone()),
+            evidence: by.evidence().kind(),
+            request: RequestRef::unrecorded(digest(matter.received), forwarded),
+            trace: matter
+                .trace
+                .map(|trace| TraceRef { trace_id: trace.trace_id_hex(), span_id: trace.span_id_hex() }),
+        }
+    }
+
+    /// The action and the resource as they stand in records.
+    fn labels(&self, matter: &Matter<'_>) -> (String, String) {
+        let server = &self.route.server;
+        match matter.action {
+            Action::SessionOpen => ("session/open".to_owned(), server.to_string()),
+            Action::ToolCall { name, .. } => {
+                let name = clip(&format!("{server}/{name}"));
+                (name.clone(), name)
+            }
+            Action::Method { method, target, .. } => {
+                let target = target.map(|target| clip(&format!("{server}/{target}")));
+                (clip(method), target.unwrap_or_else(|| server.to_string()))
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Counts an allowed message and enters its request; that there is room was checked under the same lock.
+    fn reserve(&mut self, matter: &Matter<'_>) {
+        self.allowed += 1;
+        if matches!(matter.action, Action::ToolCall { .. }) {
+            self.calls += 1;
+        }
+        let entered = match matter.enter {
+            Enter::Nothing => Ok(()),
+            Enter::OfClient { id, progress, kind } => {
+                self.asked.enter(id.clone(), progress, Asked::new(kind, matter.method.unwrap_or_default()))
+            }
+            Enter::OfServer { id, progress } => self.served.enter(id.clone(), progress, ()),
+        };
+        debug_assert!(entered.is_ok(), "checked under the same lock");
+    }
+}
+
+/// Whether a denied tool is one that the caller can't see at all.
+fn is_hidden(
+    core: &Core,
+    matter: &Matter<'_>,
+    engine: &Engine,
+    now: Timestamp,
+    deny: Option<DenyReason>,
+) -> bool {
+    match (matter.action, deny) {
+        (Action::ToolCall { .. }, Some(DenyReason::UnknownTool)) => true,
+        (
+            Action::ToolCall { name, .. },
+            Some(
+                DenyReason::Forbidden
+                | DenyReason::NotPermitted
+                | DenyReason::ForbidError
+                | DenyReason::InvalidInput,
+            ),
+        ) => !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, core.calls),
+        _ => false,
+    }
+}

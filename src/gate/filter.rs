@@ -1,0 +1,247 @@
+//! Lists on their way to the client: what this caller could never be permitted is cut out, and the definitions
+//! that pass are learned.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::attest::predicate::{self, RequestRef};
+use crate::attest::{AppendError, Direction as Sender, Predicate, Receipt, Statement};
+use crate::domain::decision::Effect;
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::DecisionId;
+use crate::domain::random;
+use crate::domain::refusal::DenyReason;
+use crate::policy::{Listed, ToolDefinition};
+use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
+
+use super::catalog::{Learned, OwnPage};
+use super::denial::Denial;
+use super::permit::{Claim, Outgoing, Permit, ToServer};
+use super::session::{Asked, AskedKind, ListKind, Phase, Shared};
+use super::standing::Standing;
+use super::verdict::ServerVerdict;
+
+/// The key of the tools in a `tools/list` result.
+const TOOLS: &str = "tools";
+
+impl ListKind {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Tools => TOOLS,
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => methods::TOOLS_LIST,
+            Self::Prompts => methods::PROMPTS_LIST,
+            Self::Resources => methods::RESOURCES_LIST,
+            Self::Templates => methods::RESOURCES_TEMPLATES_LIST,
+        }
+    }
+}
+
+impl Shared {
+    /// Filters the answer to a list request by what was asked under its id, and records a list that was cut.
+    pub(super) async fn filtered(
+        self: &Arc<Self>,
+        list: ListKind,
+        id: RequestId,
+        frame: &Frame,
+        asked: Asked,
+    ) -> ServerVerdict {
+        if list == ListKind::Tools
+            && let Ok(definitions) = self.see(frame)
+        {
+            self.learn(definitions, false).await;
+        }
+        let (shown, removed) = match self.cut(list, frame) {
+            Ok(cut) => cut,
+            Err(error) => {
+                tracing::warn!(target: "chancery::decision", session = %self.id, %error, "the tool server's list can't be read");
+                asked.end(self, Some(error.reason.as_str()));
+                let text = format!("The tool server's list can't be read: {error}");
+                let reply = replies::error(Some(&id), super::denial::INVALID_REQUEST, &text, None::<&()>);
+                return self.deliver_error(id, reply, false);
+            }
+        };
+        if removed > 0
+            && let Err(reason) = self.record_cut(list, frame, &shown, removed).await
+        {
+            // A rewrite without its record must not be seen.
+            asked.end(self, Some(reason.as_str()));
+            let reply = Denial::plain(Some(&id), reason).reply();
+            return self.deliver_error(id, reply, false);
+        }
+        asked.end(self, None);
+        self.deliver_answer(id, shown.bytes().clone())
+    }
+
+    fn cut(&self, list: ListKind, frame: &Frame) -> Result<(Frame, usize), WireError> {
+        let now = self.now();
+        let engine = self.house.parts.engines.current();
+        let core = self.core.lock();
+        let (entities, calls) = (Arc::clone(&core.entities), core.calls);
+        drop(core);
+        lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
+            let entry = match list {
+                ListKind::Tools => {
+                    let compiled = engine.tool(&self.route.server, name).map(|tool| tool.digest());
+                    // The very entry must be the compiled one: a list may name a tool twice.
+                    let shown = ToolDefinition::from_list_entry(raw).ok().map(|definition| definition.digest);
+                    if compiled.is_none() || shown != compiled {
+                        return false;
+                    }
+                    Listed::Tool(name)
+                }
+                ListKind::Prompts => Listed::Prompt(name),
+                ListKind::Resources => Listed::Resource(name),
+                // What a template makes is decided when it is read; only its list is an action of its own.
+                ListKind::Templates => return true,
+            };
+            engine.could_be_permitted(&entities, entry, now, calls)
+        })
+    }
+
+    /// Records that a list went on shorter than it came, with both digests (I2), and waits for the receipt.
+    async fn record_cut(
+        &self,
+        list: ListKind,
+        came: &Frame,
+        shown: &Frame,
+        removed: usize,
+    ) -> Result<Receipt, DenyReason> {
+        let no_random = |_| DenyReason::AttestationFailed;
+        let salt = random::salt().map_err(no_random)?;
+        let decision = DecisionId::from_uuid(random::uuid_v7(self.now()).map_err(no_random)?);
+        let digest = |frame: &Frame| Sha256Digest::salted(&salt, frame.result().unwrap_or_default());
+        let request = RequestRef::unrecorded(digest(came), Some(digest(shown)));
+        let engine = self.house.parts.engines.current();
+        let failed = |error: AppendError| {
+            tracing::error!(target: "chancery::decision", session = %self.id, %error, "a cut list could not be recorded; it was withheld");
+            error.deny_reason()
+        };
+        let core = self.core.lock();
+        if core.phase == Phase::Over {
+            return Err(DenyReason::SessionOver);
+        }
+        let record = predicate::Decision {
+            decision_id: decision,
+            effect: Effect::Allow,
+            mode: "enforce",
+            deny_reason: None,
+            policies: Vec::new(),
+            failures: Vec::new(),
+            policy_set: engine.digest(),
+            schema: engine.schema_digest(),
+            input: None,
+            principal: format!("server:{}", self.route.server),
+            action: list.method().to_owned(),
+            resource: self.route.server.to_string(),
+            server: self.route.server.clone(),
+            method: Some(list.method().to_owned()),
+            from: Sender::Server,
+            tool_definition: None,
+            token: core.current.as_ref().map(|current| current.reference.clone()),
+            evidence: self.admitted.evidence().kind(),
+            request,
+            trace: None,
+        };
+        let log = &self.house.parts.log;
+        let pending = log.append(&self.chain, |link| Statement::new(Predicate::Decision(record), link));
+        drop(core);
+        let receipt = pending.map_err(failed)?.await.map_err(failed)?;
+        tracing::debug!(
+            target: "chancery::decision",
+            session = %self.id,
+            method = list.method(),
+            removed,
+            attestation = %receipt.digest(),
+            "list filtered"
+        );
+        Ok(receipt)
+    }
+
+    /// Reads a page of tools and notes each one's digest; the readable definitions are returned.
+    fn see(&self, frame: &Frame) -> Result<Vec<ToolDefinition>, WireError> {
+        let entries = lists::entries(frame, TOOLS)?;
+        let mut definitions = Vec::with_capacity(entries.len());
+        let mut core = self.core.lock();
+        for (name, raw) in entries {
+            match ToolDefinition::from_list_entry(raw) {
+                Ok(definition) => {
+                    if core.seen.note(&definition.name, definition.digest) {
+                        definitions.push(definition);
+                    }
+                }
+                Err(error) => {
+                    // Whatever was compiled under this name is not what the server has now.
+                    core.seen.note(&name, Sha256Digest::of(raw));
+                    tracing::warn!(target: "chancery::policy", server = %self.route.server, %error, "a tool's definition can't be used; the tool stays unknown");
+                }
+            }
+        }
+        Ok(definitions)
+    }
+
+    /// Hands definitions over that policies were not compiled for, and waits until that is done.
+    async fn learn(&self, definitions: Vec<ToolDefinition>, complete: bool) {
+        let engine = self.house.parts.engines.current();
+        let server = &self.route.server;
+        let known =
+            |d: &ToolDefinition| engine.tool(server, &d.name).map(|tool| tool.digest()) == Some(d.digest);
+        if definitions.iter().all(known) {
+            return;
+        }
+        drop(engine);
+        let learned = Learned { server: server.clone(), definitions, complete };
+        self.house.parts.catalogue.learned(learned).await;
+    }
+
+    /// The next page of the gateway's own `tools/list`.
+    pub(super) fn own_request(self: &Arc<Self>) -> Option<Permit<ToServer>> {
+        let now = self.now();
+        let patience = self.house.parts.limits.handshake;
+        let mut core = self.core.lock();
+        if !matches!(core.phase, Phase::Open(_)) {
+            return None;
+        }
+        if let Some(stale) = core.own.expire(now, patience) {
+            core.asked.answer(&stale);
+        }
+        let OwnPage { id, cursor } = core.own.next(now)?;
+        let asked = Asked::new(AskedKind::OwnTools, methods::TOOLS_LIST);
+        if core.asked.enter(id.clone(), None, asked).is_err() {
+            // No room at the moment: the list is asked for again later.
+            core.own.forget();
+            core.own.want();
+            return None;
+        }
+        core.standing.take(Standing::OwnToolList, now);
+        drop(core);
+        let params = cursor.map(|cursor| json!({ "cursor": cursor }));
+        let bytes = replies::request(&id, methods::TOOLS_LIST, params.as_ref());
+        let outgoing =
+            Outgoing { request: Some(id.clone()), headers: self.headers(), ..Outgoing::message(bytes) };
+        let claim = Some(Claim::OfClient(id));
+        Some(Permit::standing(Standing::OwnToolList, Arc::clone(self), outgoing, claim))
+    }
+
+    /// Takes the answer to the gateway's own `tools/list`.
+    pub(super) async fn own_tools_answer(&self, frame: &Frame) {
+        let read = (frame.kind() == Kind::Response).then(|| self.see(frame));
+        let Some(Ok(definitions)) = read else {
+            tracing::warn!(target: "chancery::policy", server = %self.route.server, "the tool server did not answer the gateway's tools/list with a list");
+            self.core.lock().own.forget();
+            return;
+        };
+        let whole = self.core.lock().own.page(definitions, lists::next_cursor(frame));
+        if let Some((definitions, complete)) = whole {
+            self.learn(definitions, complete).await;
+        }
+    }
+}

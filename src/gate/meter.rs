@@ -1,0 +1,126 @@
+//! A token bucket: how much of something may happen, at once and in the long run (I10).
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::principal::Principal;
+
+/// How much may happen: a burst, and what refills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// At once.
+    pub burst: u32,
+    /// Per second in the long run.
+    pub per_second: u32,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { burst: 10_000, per_second: 1_000 }
+    }
+}
+
+/// What is left of an [`Allowance`].
+#[derive(Debug)]
+pub(super) struct Bucket {
+    allowance: Allowance,
+    /// Thousandths that are left.
+    level: u64,
+    refilled: Timestamp,
+}
+
+impl Bucket {
+    pub(super) fn full(allowance: Allowance, now: Timestamp) -> Self {
+        Self { allowance, level: u64::from(allowance.burst).saturating_mul(1000), refilled: now }
+    }
+
+    /// Takes one, if there is one left at `now`. A clock that goes back gives nothing away.
+    pub(super) fn take(&mut self, now: Timestamp) -> bool {
+        self.refill(now);
+        match self.level.checked_sub(1000) {
+            Some(left) => {
+                self.level = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn refill(&mut self, now: Timestamp) {
+        let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
+        let refill = millis.saturating_mul(u64::from(self.allowance.per_second));
+        self.level = self.level.saturating_add(refill).min(self.capacity());
+        self.refilled = self.refilled.max(now);
+    }
+
+    fn capacity(&self) -> u64 {
+        u64::from(self.allowance.burst).saturating_mul(1000)
+    }
+}
+
+/// A bucket per principal, for a bounded number of principals.
+#[derive(Debug)]
+pub(super) struct Quota {
+    allowance: Allowance,
+    limit: usize,
+    buckets: Mutex<HashMap<Principal, Bucket>>,
+}
+
+impl Quota {
+    pub(super) fn new(allowance: Allowance, limit: usize) -> Self {
+        Self { allowance, limit: limit.max(1), buckets: Mutex::new(HashMap::new()) }
+    }
+
+    /// Takes one from `principal`'s bucket.
+    pub(super) fn take(&self, principal: &Principal, now: Timestamp) -> bool {
+        let mut buckets = self.buckets.lock();
+        if !buckets.contains_key(principal) && buckets.len() >= self.limit {
+            // Full buckets say nothing; without them there is room, or every principal here has lately been refused.
+            buckets.retain(|_, bucket| {
+                bucket.refill(now);
+                bucket.level < bucket.capacity()
+            });
+            if buckets.len() >= self.limit {
+                return false;
+            }
+        }
+        buckets.entry(principal.clone()).or_insert_with(|| Bucket::full(self.allowance, now)).take(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::digest::Sha256Digest;
+    use crate::domain::evidence::{BootstrapEvidence, Evidence};
+
+    fn principal(uid: u32) -> Principal {
+        let secret_sha256 = Sha256Digest::of(b"");
+        Principal::of(&Evidence::Bootstrap(BootstrapEvidence { secret_sha256, file_uid: uid }))
+    }
+
+    #[test]
+    fn a_bucket_empties_refills_and_never_overflows() {
+        let mut bucket = Bucket::full(Allowance { burst: 2, per_second: 1 }, Timestamp::from_secs(100));
+        let mut takes = |secs| bucket.take(Timestamp::from_secs(secs));
+        assert_eq!([takes(100), takes(100), takes(100)], [true, true, false]);
+        assert_eq!([takes(101), takes(101)], [true, false]);
+        assert_eq!([takes(50), takes(101)], [false, false], "the clock went back");
+        assert_eq!([takes(1000), takes(1000), takes(1000)], [true, true, false]);
+    }
+
+    #[test]
+    fn one_principals_refusals_cost_no_other_and_their_number_is_bounded() {
+        let quota = Quota::new(Allowance { burst: 1, per_second: 1 }, 2);
+        let now = Timestamp::from_secs(1);
+        assert!(quota.take(&principal(1), now) && !quota.take(&principal(1), now));
+        assert!(quota.take(&principal(2), now));
+        assert!(!quota.take(&principal(3), now), "no room for a third");
+        assert!(
+            quota.take(&principal(3), Timestamp::from_secs(9)),
+            "the others are full again and forgotten"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The gate: a state machine between client and tool server that lets a message pass only when a policy allowed it
+//! and the log has it. It has no sockets: bytes and evidence come in, verdicts go out.
+//!
+//! [`Gate::open`] takes `initialize` and yields a [`Session`]; [`Session::from_client`] and [`Session::from_server`]
+//! take every message after it. What may go on comes back inside a [`Permit`] (I1), which is redeemed at the moment
+//! of sending; nothing else ever leaves.
+//!
+//! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
+//!   `renew`: a session's beginning and its token; `filter`, `catalog`: lists and what they teach.
+//! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
+//! - `registry`, `meter`: what bounds strangers and friends alike (I10).
+//! - [`observe`]: what is told to telemetry; `report`: one line in the operator's log for each decision.
+//!
+//! The lock of a session is held for its critical section and never across an await. The order of locks is: session,
+//! then the table of sessions, the quotas or the log's chain; never two of the latter.
+//!
+//! layer: L3
+
+mod catalog;
+mod config;
+mod decide;
+mod denial;
+mod filter;
+mod handshake;
+mod house;
+mod inbound;
+mod meter;
+pub mod observe;
+mod onward;
+mod open;
+mod pending;
+mod permit;
+mod pipeline;
+mod registry;
+mod renew;
+mod report;
+mod route;
+mod session;
+mod standing;
+mod verdict;
+
+use std::sync::Arc;
+
+use crate::attest::CloseReason;
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::SessionId;
+
+use house::House;
+use session::Shared;
+
+pub use catalog::{CatalogueSink, FixedCatalogue, Learned};
+pub use config::{Config, HiddenTools};
+pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};
+pub use house::{Counts, Parts};
+pub use meter::Allowance;
+pub use permit::{Delivery, Outgoing, Permit, ToClient, ToServer, Withdrawn};
+pub use route::{Route, Transport};
+pub use session::Session;
+pub use standing::Standing;
+pub use verdict::{Arrival, DropReason, Refused, ResumeError, ServerVerdict, Verdict};
+
+/// All sessions of a gateway, and what they share.
+#[derive(Debug)]
+pub struct Gate {
+    house: Arc<House>,
+}
+
+impl Gate {
+    /// A gate without sessions.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self { house: Arc::new(House::new(parts)) })
+    }
+
+    /// The sessions there are, those whose handshake is under way included.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.house.registry.all()
+    }
+
+    /// How many there are.
+    pub fn open_sessions(&self) -> usize {
+        self.house.registry.len()
+    }
+
+    /// What is counted and not recorded one by one.
+    pub fn counts(&self) -> Counts {
+        self.house.counters.read()
+    }
+
+    /// Ends a session at once by an operator's word; false if there is none of this id.
+    pub async fn revoke(&self, id: &SessionId) -> bool {
+        match self.house.registry.get(id) {
+            Some(session) => {
+                session.close(CloseReason::Revoked).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Collects sessions that are idle, too old, or whose handshake was never answered. Call it from time to time.
+    pub async fn sweep(&self, now: Timestamp) {
+        for session in self.sessions() {
+            if let Some(reason) = self.outlived(&session.shared, now) {
+                session.close(reason).await;
+            }
+        }
+    }
+
+    /// Ends every session and waits for the records of it.
+    pub async fn close_all(&self, reason: CloseReason) {
+        let closing = self.sessions().into_iter().map(|session| async move { session.close(reason).await });
+        futures_util::future::join_all(closing).await;
+    }
+
+    fn outlived(&self, shared: &Shared, now: Timestamp) -> Option<CloseReason> {
+        let idle = now.since(shared.last_active());
+        let (opening, waiting) = shared.waits();
+        if opening {
+            return (idle >= self.house.parts.limits.handshake).then_some(CloseReason::Handshake);
+        }
+        // On stdio the pipe is the session, and ends with it.
+        if !shared.route.transport.has_handle() {
+            return None;
+        }
+        if now.since(shared.opened) >= self.house.parts.config.max_lifetime {
+            return Some(CloseReason::Lifetime);
+        }
+        (!waiting && idle >= self.house.parts.config.idle_timeout).then_some(CloseReason::Idle)
+    }
+}

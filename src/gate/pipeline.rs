@@ -1,0 +1,377 @@
+//! Client to tool server: what becomes of each message of the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::domain::admitted::Admitted;
+use crate::domain::clock::Timestamp;
+use crate::domain::digest::Sha256Digest;
+use crate::domain::refusal::DenyReason;
+use crate::policy::{Action, Direction};
+use crate::wire::methods::{self, Class};
+use crate::wire::{Frame, Kind, RequestId, WireError};
+
+use super::catalog::OWN_ID_PREFIX;
+use super::config::HiddenTools;
+use super::decide::{Enter, Matter, Outcome};
+use super::denial::{Denial, discover_reply};
+use super::onward::Onward;
+use super::permit::{Claim, Delivery, Outgoing, Permit, ToServer};
+use super::session::{Asked, AskedKind, ListKind, Phase, Session, Shared};
+use super::standing::Standing;
+use super::verdict::{Arrival, DropReason, Verdict};
+
+/// How often a session's chain tells of someone else's use of its handle, at most.
+const MISMATCH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Whether an id is one that only the gateway's own requests have.
+pub(super) fn is_own_id(id: &RequestId) -> bool {
+    matches!(id, RequestId::String(text) if text.starts_with(OWN_ID_PREFIX))
+}
+
+impl Session {
+    /// Takes one message of the client. `admitted` is the admission of this very request.
+    pub async fn from_client(&self, admitted: &Admitted, frame: Frame, at: &Arrival) -> Verdict {
+        let shared = &self.shared;
+        if shared.is_over() {
+            return shared.refuse_or_drop(&frame, DenyReason::SessionOver, DropReason::SessionOver);
+        }
+        if !shared.is_bound_to(admitted) {
+            shared.binding_mismatch(admitted);
+            return shared.refuse_or_drop(&frame, DenyReason::SessionOver, DropReason::Binding);
+        }
+        shared.touch();
+        match frame.kind() {
+            Kind::Request => shared.client_request(admitted, &frame, at).await,
+            Kind::Notification => shared.client_notification(admitted, &frame, at).await,
+            Kind::Response | Kind::Error => shared.client_answer(&frame),
+        }
+    }
+
+    /// Takes a message of the client that could not be read strictly: it is refused, and the refusal recorded.
+    /// `received` is the digest of its bytes; the record holds only a salted digest of it. Returns the reply.
+    pub async fn refuse_malformed(&self, error: &WireError, received: Sha256Digest) -> Bytes {
+        let matter = Matter::refused(DenyReason::Malformed, received.as_bytes());
+        self.shared.touch();
+        let _the_reply_is_the_same = self.shared.decide(&matter, &mut None).await;
+        error.reply()
+    }
+
+    /// Leave to open the stream for the tool server's messages (GET), under the standing permit.
+    ///
+    /// # Errors
+    /// The session is not open (any more), the evidence is another's, or the allowance is used up.
+    pub fn stream(
+        &self,
+        admitted: &Admitted,
+        last_event_id: Option<String>,
+    ) -> Result<Permit<ToServer>, DropReason> {
+        self.bare(admitted, Standing::Stream, Delivery::OpenStream { last_event_id })
+    }
+
+    /// Leave to end the session at the tool server (DELETE), under the standing permit. Redeem it before
+    /// [`Session::close`].
+    ///
+    /// # Errors
+    /// The session is not open (any more), or the evidence is another's.
+    pub fn delete(&self, admitted: &Admitted) -> Result<Permit<ToServer>, DropReason> {
+        self.bare(admitted, Standing::Delete, Delivery::EndSession)
+    }
+
+    fn bare(
+        &self,
+        admitted: &Admitted,
+        kind: Standing,
+        delivery: Delivery,
+    ) -> Result<Permit<ToServer>, DropReason> {
+        let shared = &self.shared;
+        if !shared.is_bound_to(admitted) {
+            shared.binding_mismatch(admitted);
+            return Err(DropReason::Binding);
+        }
+        shared.touch();
+        let now = shared.now();
+        let mut core = shared.core.lock();
+        let phase = core.phase;
+        match phase {
+            Phase::Opening => return Err(DropReason::OutOfOrder),
+            Phase::Over => return Err(DropReason::SessionOver),
+            Phase::Open(_) if !core.standing.take(kind, now) => return Err(DropReason::Limited),
+            Phase::Open(_) => drop(core),
+        }
+        let outgoing = Outgoing { headers: shared.headers(), ..Outgoing::bare(delivery) };
+        Ok(Permit::standing(kind, Arc::clone(shared), outgoing, None))
+    }
+
+    /// What the gateway itself wants to ask the tool server next: its `tools/list` after the handshake and after
+    /// every change, page by page. Call it after each message of either side was dealt with; send what it gives.
+    /// The answers are consumed by [`Session::from_server`].
+    #[must_use]
+    pub fn own_request(&self) -> Option<Permit<ToServer>> {
+        self.shared.own_request()
+    }
+}
+
+impl Shared {
+    async fn client_request(self: &Arc<Self>, admitted: &Admitted, frame: &Frame, at: &Arrival) -> Verdict {
+        let (Some(id), Some(method)) = (frame.id(), frame.method()) else {
+            return self.drop_message(DropReason::OutOfOrder);
+        };
+        let class = methods::classify(method);
+        let phase = self.core.lock().phase;
+        let refuse = match (class, phase) {
+            _ if is_own_id(id) => Some("Request ids that begin with `chancery:` are the gateway's own."),
+            (Class::Discover, _) => return Verdict::Reply(discover_reply(Some(id))),
+            (Class::Ping, _) => return self.client_ping(id, frame),
+            (Class::Initialize, _) => Some("The session is initialized already."),
+            (_, Phase::Opening) => Some("The session is not open yet: wait for the answer to `initialize`."),
+            _ => None,
+        };
+        if refuse.is_none()
+            && let Err(reason) = self.renew_if_due(admitted).await
+        {
+            return Verdict::Reply(Denial::plain(Some(id), reason).reply());
+        }
+        let mut onward = Onward::begin(self, frame, at, Direction::Client);
+        let action = match class {
+            Class::ToolCall => {
+                Action::ToolCall { name: frame.name().unwrap_or_default(), arguments: frame.arguments() }
+            }
+            _ => Action::Method { method, target: target(class, frame), from: Direction::Client },
+        };
+        let kind = list_of(class).map_or(AskedKind::Plain, AskedKind::List);
+        let matter = Matter {
+            action,
+            method: Some(method),
+            refuse: refuse.map(|_| DenyReason::Malformed),
+            received: frame.params().unwrap_or_default(),
+            forwarded: onward.frame.params().unwrap_or_default(),
+            trace: onward.trace,
+            by: None,
+            enter: Enter::OfClient { id, progress: frame.progress_token(), kind },
+        };
+        match self.decide(&matter, &mut onward.span).await {
+            Outcome::Allowed { allowed, receipt, claim } => {
+                let outgoing = onward.outgoing(self, Some(id));
+                onward.hand_over(self, id);
+                match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
+                    Some(permit) => Verdict::Forward(permit),
+                    None => Verdict::Reply(Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
+                }
+            }
+            Outcome::Denied { decision, reason, policies, attestation, hidden } => {
+                onward.end(Some(reason.as_str()));
+                let explained = policies.iter().any(|policy| policy.reason.is_some());
+                let as_unknown = self.house.parts.config.hidden_tools == HiddenTools::AsUnknown;
+                let unknown = reason == DenyReason::UnknownTool || (hidden && as_unknown && !explained);
+                let denial = Denial {
+                    detail: refuse,
+                    unknown_tool: unknown.then(|| frame.name()).flatten(),
+                    decision: Some(decision),
+                    policies: &policies,
+                    attestation: Some(attestation),
+                    ..Denial::plain(Some(id), reason)
+                };
+                Verdict::Reply(denial.reply())
+            }
+            Outcome::Unrecorded(reason) => {
+                onward.end(Some(reason.as_str()));
+                Verdict::Reply(Denial::plain(Some(id), reason).reply())
+            }
+        }
+    }
+
+    fn client_ping(self: &Arc<Self>, id: &RequestId, frame: &Frame) -> Verdict {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let refused = if core.phase == Phase::Over {
+            Some(DenyReason::SessionOver)
+        } else if let Err(refusal) = core.asked.check(id) {
+            Some(refusal.into())
+        } else if !core.standing.take(Standing::Ping, now) {
+            Some(DenyReason::Limited)
+        } else {
+            let asked = Asked::new(AskedKind::Plain, methods::PING);
+            core.asked.enter(id.clone(), frame.progress_token(), asked).err().map(Into::into)
+        };
+        drop(core);
+        if let Some(reason) = refused {
+            return Verdict::Reply(Denial::plain(Some(id), reason).reply());
+        }
+        let outgoing = Outgoing {
+            request: Some(id.clone()),
+            headers: self.headers(),
+            ..Outgoing::message(frame.bytes().clone())
+        };
+        let claim = Some(Claim::OfClient(id.clone()));
+        Verdict::Forward(Permit::standing(Standing::Ping, Arc::clone(self), outgoing, claim))
+    }
+
+    async fn client_notification(
+        self: &Arc<Self>,
+        admitted: &Admitted,
+        frame: &Frame,
+        at: &Arrival,
+    ) -> Verdict {
+        let Some(method) = frame.method() else { return self.drop_message(DropReason::OutOfOrder) };
+        match methods::classify(method) {
+            Class::Initialized => self.client_maintenance(frame, Standing::Initialized, |core| {
+                // Only now may a server be asked for anything (MCP lifecycle: operation begins here).
+                core.own.want();
+                true
+            }),
+            Class::Cancelled => self.client_maintenance(frame, Standing::Cancelled, |core| {
+                frame.cancelled_id().is_some_and(|id| !is_own_id(&id) && core.asked.cancel(&id))
+            }),
+            Class::Progress => self.client_maintenance(frame, Standing::Progress, |core| {
+                frame.progress_token().is_some_and(|token| core.served.by_progress(token).is_some())
+            }),
+            _ => self.decided_notification(admitted, frame, method, at).await,
+        }
+    }
+
+    async fn decided_notification(
+        self: &Arc<Self>,
+        admitted: &Admitted,
+        frame: &Frame,
+        method: &str,
+        at: &Arrival,
+    ) -> Verdict {
+        if self.core.lock().phase == Phase::Opening {
+            return self.drop_message(DropReason::OutOfOrder);
+        }
+        if self.renew_if_due(admitted).await.is_err() {
+            return self.drop_message(DropReason::Unrecorded);
+        }
+        let mut onward = Onward::begin(self, frame, at, Direction::Client);
+        let matter = Matter {
+            action: Action::Method { method, target: None, from: Direction::Client },
+            method: Some(method),
+            refuse: None,
+            received: frame.params().unwrap_or_default(),
+            forwarded: onward.frame.params().unwrap_or_default(),
+            trace: onward.trace,
+            by: None,
+            enter: Enter::Nothing,
+        };
+        let outcome = self.decide(&matter, &mut onward.span).await;
+        let outgoing = onward.outgoing(self, None);
+        match outcome {
+            Outcome::Allowed { allowed, receipt, claim } => {
+                onward.end(None);
+                match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
+                    Some(permit) => Verdict::Forward(permit),
+                    None => self.drop_message(DropReason::Unrecorded),
+                }
+            }
+            Outcome::Denied { reason, .. } => {
+                onward.end(Some(reason.as_str()));
+                self.drop_message(DropReason::Denied)
+            }
+            Outcome::Unrecorded(reason) => {
+                onward.end(Some(reason.as_str()));
+                self.drop_message(DropReason::Unrecorded)
+            }
+        }
+    }
+
+    fn client_maintenance(
+        self: &Arc<Self>,
+        frame: &Frame,
+        kind: Standing,
+        expected: impl FnOnce(&mut super::session::Core) -> bool,
+    ) -> Verdict {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let phase = core.phase;
+        let dropped = match phase {
+            Phase::Over => Some(DropReason::SessionOver),
+            Phase::Opening => Some(DropReason::OutOfOrder),
+            Phase::Open(_) if !expected(&mut core) => Some(DropReason::Unmatched),
+            Phase::Open(_) => (!core.standing.take(kind, now)).then_some(DropReason::Limited),
+        };
+        drop(core);
+        if let Some(reason) = dropped {
+            return self.drop_message(reason);
+        }
+        let outgoing = Outgoing { headers: self.headers(), ..Outgoing::message(frame.bytes().clone()) };
+        Verdict::Forward(Permit::standing(kind, Arc::clone(self), outgoing, None))
+    }
+
+    /// An answer goes on only to a request of the tool server that was let through.
+    fn client_answer(self: &Arc<Self>, frame: &Frame) -> Verdict {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let matched = frame.id().is_some_and(|id| core.served.answer(id).is_some());
+        if matched {
+            core.standing.take(Standing::ClientAnswer, now);
+        }
+        drop(core);
+        if !matched {
+            return self.drop_message(DropReason::Unmatched);
+        }
+        let outgoing = Outgoing {
+            in_reply_to: frame.id().cloned(),
+            headers: self.headers(),
+            ..Outgoing::message(frame.bytes().clone())
+        };
+        Verdict::Forward(Permit::standing(Standing::ClientAnswer, Arc::clone(self), outgoing, None))
+    }
+
+    fn refuse_or_drop(&self, frame: &Frame, reason: DenyReason, dropped: DropReason) -> Verdict {
+        match (frame.kind(), frame.id()) {
+            (Kind::Request, Some(id)) => Verdict::Reply(Denial::plain(Some(id), reason).reply()),
+            _ => self.drop_message(dropped),
+        }
+    }
+
+    fn drop_message(&self, reason: DropReason) -> Verdict {
+        self.house.counters.dropped(reason);
+        Verdict::Drop(reason)
+    }
+
+    /// Someone else used the session's handle: counted each time, recorded at most once a minute.
+    pub(super) fn binding_mismatch(&self, admitted: &Admitted) {
+        self.house.counters.binding();
+        let now = self.now();
+        let mut core = self.core.lock();
+        let recent = |at: Timestamp| now.since(at) < MISMATCH_INTERVAL;
+        if core.phase == Phase::Over || core.mismatch.is_some_and(recent) {
+            return;
+        }
+        core.mismatch = Some(now);
+        drop(core);
+        let principal = admitted.principal();
+        tracing::warn!(
+            target: "chancery::session",
+            session = %self.id,
+            %principal,
+            "a request with this session's handle came with other evidence; it was refused"
+        );
+        self.record_refusal(&Matter {
+            by: Some(admitted),
+            ..Matter::refused(DenyReason::EvidenceMismatch, &[])
+        });
+    }
+}
+
+/// What a method is about besides the server: a prompt or a resource.
+fn target(class: Class, frame: &Frame) -> Option<&str> {
+    match class {
+        Class::PromptGet => frame.name(),
+        Class::ResourceRead | Class::ResourceSubscribe => frame.uri(),
+        _ => None,
+    }
+}
+
+const fn list_of(class: Class) -> Option<ListKind> {
+    match class {
+        Class::ToolList => Some(ListKind::Tools),
+        Class::PromptList => Some(ListKind::Prompts),
+        Class::ResourceList => Some(ListKind::Resources),
+        Class::TemplateList => Some(ListKind::Templates),
+        _ => None,
+    }
+}

@@ -1,0 +1,88 @@
+//! The table of sessions: bounded, by id, and at most one live session for each bootstrap secret.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::domain::binding::Binding;
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::SessionId;
+
+use super::session::{Session, Shared};
+
+#[derive(Debug)]
+pub(super) struct Registry {
+    limit: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<SessionId, Arc<Session>>,
+    /// The live session of each bootstrap secret.
+    secrets: HashMap<Sha256Digest, SessionId>,
+}
+
+/// As many sessions as allowed are open.
+#[derive(Debug)]
+pub(super) struct Full;
+
+impl Registry {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, table: Mutex::default() }
+    }
+
+    /// Enters a session whose handshake begins; returns how many there are now.
+    pub(super) fn insert(&self, session: Arc<Session>) -> Result<usize, Full> {
+        let mut table = self.table.lock();
+        if table.sessions.len() >= self.limit {
+            return Err(Full);
+        }
+        table.sessions.insert(session.id(), session);
+        Ok(table.sessions.len())
+    }
+
+    pub(super) fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.table.lock().sessions.get(id).cloned()
+    }
+
+    /// Makes `shared` the live session of its secret, if it has one; returns the one before.
+    pub(super) fn claim_secret(&self, shared: &Shared) -> Option<Arc<Session>> {
+        let secret = secret_of(shared)?;
+        let mut table = self.table.lock();
+        let before = table.secrets.insert(secret, shared.id).filter(|id| *id != shared.id)?;
+        table.sessions.get(&before).cloned()
+    }
+
+    /// Takes a session out; returns how many are left.
+    pub(super) fn remove(&self, shared: &Shared) -> usize {
+        let mut table = self.table.lock();
+        let removed = table.sessions.remove(&shared.id);
+        if let Some(secret) = secret_of(shared)
+            && table.secrets.get(&secret) == Some(&shared.id)
+        {
+            table.secrets.remove(&secret);
+        }
+        let left = table.sessions.len();
+        drop(table);
+        // Outside the lock: this may be the session's last owner.
+        drop(removed);
+        left
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        self.table.lock().sessions.values().cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.lock().sessions.len()
+    }
+}
+
+fn secret_of(shared: &Shared) -> Option<Sha256Digest> {
+    match shared.admitted.binding() {
+        Binding::Bootstrap { secret_sha256 } => Some(*secret_sha256),
+        Binding::Peer { .. } => None,
+    }
+}

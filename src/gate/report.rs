@@ -1,0 +1,99 @@
+//! One line in the operator's log for each decision; never an argument's value, never a token (I7).
+
+use std::time::Duration;
+
+use crate::attest::Receipt;
+use crate::domain::decision::{Effect, PolicyRef, Ruling};
+use crate::domain::ids::DecisionId;
+use crate::domain::refusal::DenyReason;
+use crate::policy::Action;
+
+use super::decide::Matter;
+use super::session::Shared;
+
+/// A decision and its record.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    pub decision: DecisionId,
+    pub deny: Option<DenyReason>,
+    pub policies: &'a [PolicyRef],
+    pub ruling: Option<&'a Ruling>,
+    pub receipt: &'a Receipt,
+    pub took: Duration,
+}
+
+/// Tells of a decision whose record is written.
+pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) {
+    let effect = if told.deny.is_none() { Effect::Allow } else { Effect::Deny };
+    let (method, tool) = names(matter);
+    shared.house.parts.recorder.decision(method, effect);
+    let policies: Vec<&str> = told.policies.iter().map(|policy| &*policy.id).collect();
+    tracing::info!(
+        target: "chancery::decision",
+        decision = %told.decision,
+        session = %shared.id,
+        server = %shared.route.server,
+        method,
+        tool,
+        effect = effect.as_str(),
+        reason = told.deny.map(DenyReason::as_str),
+        policies = policies.join(","),
+        attestation = %told.receipt.digest(),
+        micros = u64::try_from(told.took.as_micros()).unwrap_or(u64::MAX),
+    );
+    for failure in told.ruling.iter().flat_map(|ruling| &ruling.failures) {
+        tracing::warn!(
+            target: "chancery::policy",
+            decision = %told.decision,
+            policy = %failure.policy.id,
+            effect = if failure.forbid { "forbid" } else { "permit" },
+            error = %failure.message,
+            "a policy could not be evaluated for this request"
+        );
+    }
+    if told.deny == Some(DenyReason::NotPermitted)
+        && let Some(suggestion) = told.ruling.and_then(|ruling| ruling.suggestion.as_deref())
+    {
+        tracing::info!(
+            target: "chancery::decision",
+            decision = %told.decision,
+            suggestion,
+            "to permit just this, add the policy in `suggestion`"
+        );
+    }
+}
+
+/// Tells of a message that was refused without a record.
+pub(super) fn unrecorded(shared: &Shared, matter: &Matter<'_>, reason: DenyReason) {
+    let (method, tool) = names(matter);
+    shared.house.parts.recorder.decision(method, Effect::Deny);
+    tracing::debug!(
+        target: "chancery::decision",
+        session = %shared.id,
+        server = %shared.route.server,
+        method,
+        tool,
+        effect = Effect::Deny.as_str(),
+        reason = reason.as_str(),
+        "refused without a record"
+    );
+}
+
+/// Method and tool, cut to a length that no line of a log minds.
+fn names<'a>(matter: &Matter<'a>) -> (&'a str, Option<&'a str>) {
+    let method = matter.method.unwrap_or("-");
+    let tool = match matter.action {
+        Action::ToolCall { name, .. } => Some(cut(name)),
+        Action::SessionOpen | Action::Method { .. } => None,
+    };
+    (cut(method), tool)
+}
+
+fn cut(text: &str) -> &str {
+    const LONGEST: usize = 128;
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}

@@ -1,0 +1,399 @@
+//! One session: its state, and the handle that the proxy holds.
+//!
+//! Everything that changes stands in [`Core`] behind one lock, which is held for the critical section of a decision
+//! and never across an await. Signing, writing and compiling wait outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::attest::predicate::{SessionClose, TokenRef};
+use crate::attest::{Chain, CloseReason, PendingReceipt, Predicate, Statement};
+use crate::domain::admitted::Admitted;
+use crate::domain::clock::{Stopwatch, Timestamp};
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::{ServerName, SessionId};
+use crate::domain::refusal::DenyReason;
+use crate::domain::revision::Revision;
+use crate::domain::secret::Secret;
+use crate::policy::SessionEntities;
+use crate::token::{Client, IssuedToken};
+use crate::wire::RequestId;
+
+use super::catalog::{OwnLists, SeenTools};
+use super::denial::Denial;
+use super::house::House;
+use super::observe::Span;
+use super::pending::Pending;
+use super::permit::Claim;
+use super::route::Route;
+use super::standing::{Standing, StandingMeter};
+
+/// One client's session with one tool server.
+///
+/// The proxy gives it every message of either side and does what the verdicts say. Clones of the `Arc` share it.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a session, its permits and its table entry share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) id: SessionId,
+    pub(super) route: Route,
+    /// The admission of the `initialize` request: principal and binding stay as they were then.
+    pub(super) admitted: Admitted,
+    pub(super) client: Option<Client>,
+    pub(super) opened: Timestamp,
+    pub(super) house: Arc<House>,
+    pub(super) chain: Chain,
+    /// Held while a token is renewed.
+    pub(super) renewal: tokio::sync::Mutex<()>,
+    pub(super) core: Mutex<Core>,
+    ended: CancellationToken,
+    /// Milliseconds since the epoch.
+    active: AtomicI64,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// `initialize` is on its way.
+    Opening,
+    /// The handshake's result was delivered under this revision.
+    Open(Revision),
+    /// Nothing is heard or sent any more, and no record follows.
+    Over,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) phase: Phase,
+    pub(super) entities: Arc<SessionEntities>,
+    /// Tool calls permitted so far.
+    pub(super) calls: u64,
+    pub(super) allowed: u64,
+    pub(super) denied: u64,
+    /// Requests of the client and of the gateway.
+    pub(super) asked: Pending<Asked>,
+    /// Requests of the tool server.
+    pub(super) served: Pending<()>,
+    pub(super) standing: StandingMeter,
+    /// The first token, by which HTTP clients name the session.
+    pub(super) handle: Option<Handle>,
+    /// The token in force.
+    pub(super) current: Option<Current>,
+    pub(super) seen: SeenTools,
+    pub(super) own: OwnLists,
+    /// When a binding mismatch was last recorded.
+    pub(super) mismatch: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) token: Secret,
+    pub(super) sha256: Sha256Digest,
+}
+
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) reference: TokenRef,
+    pub(super) issued: Timestamp,
+    pub(super) expires: Timestamp,
+}
+
+impl Current {
+    pub(super) fn of(issued: &IssuedToken) -> Self {
+        Self {
+            reference: token_ref(issued),
+            issued: Timestamp::from_secs(issued.claims.iat),
+            expires: issued.expires,
+        }
+    }
+}
+
+/// Names an issued token in records.
+pub(super) fn token_ref(issued: &IssuedToken) -> TokenRef {
+    TokenRef { jti: issued.claims.jti, kid: issued.kid.as_str().into(), sha256: issued.sha256 }
+}
+
+/// A request under way to the tool server.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) kind: AskedKind,
+    pub(super) method: Arc<str>,
+    pub(super) since: Stopwatch,
+    pub(super) span: Option<Box<dyn Span>>,
+    /// The child span of the time at the tool server.
+    pub(super) upstream: Option<Box<dyn Span>>,
+}
+
+/// What becomes of a request's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskedKind {
+    /// It completes the handshake.
+    Initialize,
+    /// It is filtered.
+    List(ListKind),
+    /// The gateway asked for itself.
+    OwnTools,
+    /// It passes as it is.
+    Plain,
+}
+
+/// Lists that are filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Asked {
+    pub(super) fn new(kind: AskedKind, method: &str) -> Self {
+        Self { kind, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
+    }
+
+    /// Ends its spans; `error` is the semantic conventions' `error.type`.
+    pub(super) fn end(self, shared: &Shared, error: Option<&str>) {
+        if let Some(upstream) = self.upstream {
+            upstream.end(error);
+        }
+        if let Some(span) = self.span {
+            span.end(error);
+        }
+        shared.house.parts.recorder.operation(&self.method, error, self.since.elapsed());
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        house: Arc<House>,
+        id: SessionId,
+        route: Route,
+        admitted: Admitted,
+        client: Option<Client>,
+        entities: SessionEntities,
+    ) -> Self {
+        let now = house.parts.clock.now();
+        let in_flight = house.parts.limits.in_flight;
+        let core = Core {
+            phase: Phase::Opening,
+            entities: Arc::new(entities),
+            calls: 0,
+            allowed: 0,
+            denied: 0,
+            asked: Pending::new(in_flight),
+            served: Pending::new(in_flight),
+            standing: StandingMeter::new(house.parts.config.standing, now),
+            handle: None,
+            current: None,
+            seen: SeenTools::default(),
+            own: OwnLists::default(),
+            mismatch: None,
+        };
+        Self {
+            id,
+            route,
+            admitted,
+            client,
+            opened: now,
+            house,
+            chain: Chain::for_session(id),
+            renewal: tokio::sync::Mutex::new(()),
+            core: Mutex::new(core),
+            ended: CancellationToken::new(),
+            active: AtomicI64::new(now.as_millis()),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    pub(super) fn policy_epoch(&self) -> u64 {
+        self.house.parts.engines.epoch()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.house.parts.clock.now()
+    }
+
+    pub(super) fn touch(&self) {
+        self.active.store(self.now().as_millis(), Ordering::Relaxed);
+    }
+
+    pub(super) fn last_active(&self) -> Timestamp {
+        Timestamp::from_millis(self.active.load(Ordering::Relaxed))
+    }
+
+    /// Whether the handshake is still under way, and whether any request is.
+    pub(super) fn waits(&self) -> (bool, bool) {
+        let core = self.core.lock();
+        (core.phase == Phase::Opening, core.asked.len() > 0)
+    }
+
+    /// Gives an entry back whose message was not sent.
+    pub(super) fn release(&self, claim: &Claim) {
+        let mut core = self.core.lock();
+        match claim {
+            Claim::OfClient(id) => {
+                let asked = core.asked.answer(id);
+                drop(core);
+                if let Some(asked) = asked {
+                    asked.end(self, Some("withdrawn"));
+                }
+            }
+            Claim::OfServer(id) => drop(core.served.answer(id)),
+        }
+    }
+
+    /// Takes a permit's entry back and tells its requester; nothing to tell where nothing was asked.
+    pub(super) fn withdraw(&self, claim: Option<&Claim>, reason: DenyReason) -> Option<Bytes> {
+        self.house.counters.withdrawn();
+        let claim = claim?;
+        self.release(claim);
+        let (Claim::OfClient(id) | Claim::OfServer(id)) = claim;
+        Some(Denial::plain(Some(id), reason).reply())
+    }
+
+    /// Ends the session at once: no message passes and no record follows the one of the close, whose receipt
+    /// is returned. `None` if it is over already.
+    pub(super) fn end(&self, reason: CloseReason) -> Option<PendingReceipt> {
+        let mut core = self.core.lock();
+        if core.phase == Phase::Over {
+            return None;
+        }
+        core.phase = Phase::Over;
+        self.ended.cancel();
+        let close = SessionClose {
+            reason,
+            allowed: core.allowed,
+            denied: core.denied,
+            standing: core.standing.total(),
+        };
+        let appended = self
+            .house
+            .parts
+            .log
+            .append(&self.chain, |link| Statement::new(Predicate::SessionClose(close), link));
+        let unanswered = core.asked.drain();
+        core.served.drain();
+        core.handle = None;
+        drop(core);
+        for (_, asked) in unanswered {
+            asked.end(self, Some(reason.as_str()));
+        }
+        let left = self.house.registry.remove(self);
+        self.house.parts.recorder.sessions(left);
+        tracing::info!(target: "chancery::session", session = %self.id, reason = reason.as_str(), "session closed");
+        appended.inspect_err(|error| self.close_unrecorded(error)).ok()
+    }
+
+    /// Takes a session that was refused out of the table; its chain ends with the refusal.
+    pub(super) fn discard(&self) {
+        self.core.lock().phase = Phase::Over;
+        self.ended.cancel();
+        let left = self.house.registry.remove(self);
+        self.house.parts.recorder.sessions(left);
+    }
+
+    pub(super) fn close_unrecorded(&self, error: &crate::attest::AppendError) {
+        tracing::warn!(target: "chancery::session", session = %self.id, %error, "the session's close is not recorded");
+    }
+}
+
+impl Session {
+    /// The session's id, the token's `sid`; fit for logs.
+    pub fn id(&self) -> SessionId {
+        self.shared.id
+    }
+
+    /// The tool server.
+    pub fn server(&self) -> &ServerName {
+        &self.shared.route.server
+    }
+
+    /// Where it runs.
+    pub fn route(&self) -> &Route {
+        &self.shared.route
+    }
+
+    /// The handle, once the handshake is answered: what stands in `Mcp-Session-Id` of that answer, and in no other.
+    pub fn token(&self) -> Option<Secret> {
+        self.shared.core.lock().handle.as_ref().map(|handle| handle.token.clone())
+    }
+
+    /// The negotiated revision, once the handshake is answered.
+    pub fn revision(&self) -> Option<Revision> {
+        match self.shared.core.lock().phase {
+            Phase::Open(revision) => Some(revision),
+            Phase::Opening | Phase::Over => None,
+        }
+    }
+
+    /// When it was opened.
+    pub fn opened(&self) -> Timestamp {
+        self.shared.opened
+    }
+
+    /// When its client was last heard.
+    pub fn last_active(&self) -> Timestamp {
+        self.shared.last_active()
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.shared.is_over()
+    }
+
+    /// Cancelled when the session is over, for whatever reason; streams and links end with it.
+    pub fn ended(&self) -> CancellationToken {
+        self.shared.ended.clone()
+    }
+
+    /// How many messages of each kind passed under the standing permit.
+    pub fn standing(&self) -> Vec<(Standing, u64)> {
+        self.shared.core.lock().standing.counts().collect()
+    }
+
+    /// Ends the session and waits for the record of it.
+    pub async fn close(&self, reason: CloseReason) {
+        if let Some(pending) = self.shared.end(reason)
+            && let Err(error) = pending.await
+        {
+            self.shared.close_unrecorded(&error);
+        }
+    }
+
+    /// The tool server is gone or did not answer: what each waiting request of the client is answered with.
+    #[must_use]
+    pub fn fail_requests(&self) -> Vec<(RequestId, Bytes)> {
+        let asked = self.shared.core.lock().asked.drain();
+        asked.into_iter().filter_map(|(id, asked)| self.failed(id, asked)).collect()
+    }
+
+    /// As [`Session::fail_requests`], for one request; `None` if no such request waits.
+    #[must_use]
+    pub fn fail_request(&self, id: &RequestId) -> Option<Bytes> {
+        let asked = self.shared.core.lock().asked.answer(id)?;
+        self.failed(id.clone(), asked).map(|(_, reply)| reply)
+    }
+
+    fn failed(&self, id: RequestId, asked: Asked) -> Option<(RequestId, Bytes)> {
+        let own = asked.kind == AskedKind::OwnTools;
+        asked.end(&self.shared, Some(DenyReason::UpstreamUnavailable.as_str()));
+        if own {
+            self.shared.core.lock().own.forget();
+            return None;
+        }
+        let reply = Denial::plain(Some(&id), DenyReason::UpstreamUnavailable).reply();
+        Some((id, reply))
+    }
+}
