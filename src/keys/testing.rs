@@ -81,7 +81,7 @@ impl Authority {
         params.not_after = at(spec.to);
         let uri = |uri: &String| SanType::URI(uri.as_str().try_into().unwrap());
         params.subject_alt_names = spec.uris.iter().map(uri).collect();
-        params.is_ca = spec.is_ca.clone();
+        params.is_ca = spec.is_ca;
         params.key_usages = spec.key_usages.clone();
         params.extended_key_usages = spec.extended.clone();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
