@@ -68,7 +68,7 @@ impl Log {
         recorder: SharedRecorder,
         gateway: GatewayInfo,
     ) -> Result<Self, LogError> {
-        Self::open_with(config, signer, clock, recorder, gateway, open_file)
+        Self::open_with(config, signer, clock, recorder, gateway, open_file())
     }
 
     pub(super) fn open_with(

@@ -28,6 +28,10 @@ mod receipt;
 mod segment;
 mod statement;
 mod tail;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use archive::{PolicySource, policy_file_name};

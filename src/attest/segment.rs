@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
@@ -45,12 +46,14 @@ impl Medium for File {
 }
 
 /// Opens a segment's file for writing.
-pub(super) type Open = fn(&Path) -> io::Result<Box<dyn Medium>>;
+pub(super) type Open = Arc<dyn Fn(&Path) -> io::Result<Box<dyn Medium>> + Send + Sync>;
 
-/// Opens a real file, mode 0600.
-pub(super) fn open_file(path: &Path) -> io::Result<Box<dyn Medium>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Ok(Box::new(file))
+/// Opens real files, mode 0600.
+pub(super) fn open_file() -> Open {
+    Arc::new(|path| {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        Ok(Box::new(file))
+    })
 }
 
 /// The end of the log.
@@ -126,7 +129,7 @@ impl Segments {
 
     fn rotate(&mut self) -> Result<(), StorageError> {
         self.finish()?;
-        let next = Self::open(&self.layout, self.index + 1, 0, self.limit, self.open)?;
+        let next = Self::open(&self.layout, self.index + 1, 0, self.limit, self.open.clone())?;
         *self = next;
         Ok(())
     }

@@ -114,7 +114,8 @@ type Placed = Result<(Sha256Digest, u64), AppendError>;
 impl Writer {
     pub(super) fn new(parts: Parts) -> Result<Self, LogError> {
         let end = tail::recover(&parts.layout)?;
-        let segments = Segments::open(&parts.layout, end.index, end.good, parts.segment_bytes, parts.open)?;
+        let segments =
+            Segments::open(&parts.layout, end.index, end.good, parts.segment_bytes, parts.open.clone())?;
         Ok(Self {
             parts,
             segments,
