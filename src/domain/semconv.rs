@@ -26,6 +26,8 @@ pub const ERROR_TYPE: &str = "error.type";
 pub const CHANCERY_DECISION_EFFECT: &str = "chancery.decision.effect";
 /// The decision's id.
 pub const CHANCERY_DECISION_ID: &str = "chancery.decision.id";
+/// Why it was denied.
+pub const CHANCERY_DECISION_REASON: &str = "chancery.decision.reason";
 /// Ids of the determining policies.
 pub const CHANCERY_DECISION_POLICIES: &str = "chancery.decision.policies";
 /// `enforce` or `shadow`.

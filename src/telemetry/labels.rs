@@ -8,8 +8,18 @@ pub(super) const OTHER_ERROR: &str = "_OTHER";
 const OTHER_METHOD: &str = "other";
 
 /// Error types beside [`DenyReason`]: JSON-RPC's codes and what semantic conventions give names to.
-const ERRORS: [&str; 8] =
-    ["-32700", "-32600", "-32601", "-32602", "-32603", "tool_error", "timeout", "cancelled"];
+const ERRORS: [&str; 10] = [
+    "jsonrpc_error",
+    "withdrawn",
+    "-32700",
+    "-32600",
+    "-32601",
+    "-32602",
+    "-32603",
+    "tool_error",
+    "timeout",
+    "cancelled",
+];
 
 /// `method` if MCP defines it, else `other`.
 pub(super) fn method(method: &str) -> &'static str {

@@ -2,7 +2,7 @@
 //!
 //! [`subscriber`] sets up the log. [`Telemetry`] starts the exporters that the configuration asks for and hands
 //! out the two ends that the rest of the gateway speaks to: the [`Recorder`](crate::domain::recorder::Recorder)
-//! of [`metrics`] and the observer of its spans. Exporting happens on threads of its own behind bounded queues: a
+//! of [`metrics`] and the observer of [`spans`]. Exporting happens on threads of its own behind bounded queues: a
 //! receiver that is slow or gone costs measurements, never a call. Nothing here may hold a token, a secret or an
 //! argument's value (invariant I7); what goes out are names, ids, digests and durations.
 //!
@@ -13,6 +13,7 @@ mod exporter;
 mod labels;
 pub mod metrics;
 mod provider;
+pub mod spans;
 pub mod subscriber;
 #[cfg(test)]
 mod tests;

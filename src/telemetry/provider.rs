@@ -15,7 +15,9 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use super::config::{Config, OtlpConfig};
 use super::exporter::Sparing;
 use super::metrics::Metrics;
+use super::spans::Spans;
 use crate::domain::recorder::{SharedRecorder, Silent};
+use crate::gate::observe::{Observer, Unobserved};
 
 /// How long the last measurements may take to leave when the gateway stops.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -43,6 +45,7 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
     recorder: SharedRecorder,
+    observer: Arc<dyn Observer>,
 }
 
 impl Telemetry {
@@ -53,7 +56,8 @@ impl Telemetry {
     /// When an endpoint, a header or another `OTEL_*` setting can't be used.
     pub fn start(config: &Config) -> Result<Self, TelemetryError> {
         let Some(otlp) = &config.otlp else {
-            return Ok(Self { traces: None, metrics: None, recorder: Arc::new(Silent) });
+            let (recorder, observer) = (Arc::new(Silent), Arc::new(Unobserved));
+            return Ok(Self { traces: None, metrics: None, recorder, observer });
         };
         install_crypto_provider();
         // Later attributes win: ours, then OTEL_RESOURCE_ATTRIBUTES, then OTEL_SERVICE_NAME.
@@ -71,7 +75,11 @@ impl Telemetry {
             Some(provider) => Arc::new(Metrics::new(&provider.meter(SCOPE))),
             None => Arc::new(Silent),
         };
-        Ok(Self { traces, metrics, recorder })
+        let observer: Arc<dyn Observer> = match &traces {
+            Some(provider) => Arc::new(Spans::new(provider)),
+            None => Arc::new(Unobserved),
+        };
+        Ok(Self { traces, metrics, recorder, observer })
     }
 
     /// Where measurements go.
@@ -79,11 +87,15 @@ impl Telemetry {
         Arc::clone(&self.recorder)
     }
 
+    /// Who makes the spans.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.observer)
+    }
+
     /// Sends what is still queued and stops the exporters; returns after two seconds at most, whatever the
     /// receiver does. Call it after the last message, from a thread that may block.
     pub fn shutdown(self) {
-        let Self { traces, metrics, recorder } = self;
-        drop(recorder);
+        let Self { traces, metrics, .. } = self;
         if traces.is_none() && metrics.is_none() {
             return;
         }

@@ -72,3 +72,92 @@ fn a_receiver_that_never_answers_holds_up_the_shutdown_for_two_seconds_at_most()
     telemetry.shutdown();
     assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
 }
+
+mod span_tests {
+    use std::sync::Arc;
+
+    use opentelemetry::trace::SpanKind;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+    use parking_lot::Mutex;
+
+    use crate::domain::decision::Effect;
+    use crate::domain::digest::Sha256Digest;
+    use crate::domain::ids::{DecisionId, ServerName, SessionId};
+    use crate::domain::refusal::DenyReason;
+    use crate::domain::revision::Revision;
+    use crate::gate::Transport;
+    use crate::gate::observe::{DecisionFacts, Heading, MessageFacts, Observer as _, TraceContext};
+    use crate::telemetry::spans::Spans;
+
+    /// The SDK's own in-memory exporter is behind a feature that would come with the whole crate.
+    #[derive(Debug, Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().extend(batch);
+            Ok(())
+        }
+    }
+
+    fn attribute(span: &SpanData, key: &str) -> Option<String> {
+        span.attributes.iter().find(|kv| kv.key.as_str() == key).map(|kv| kv.value.to_string())
+    }
+
+    #[test]
+    fn a_denied_call_is_one_server_span_under_its_sender_with_the_decision_on_it() {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+        let server: ServerName = "files".parse().unwrap();
+        let parent = TraceContext { trace_id: [7; 16], span_id: [9; 8], flags: 1 };
+        let facts = MessageFacts {
+            session: SessionId::from_uuid(uuid::Uuid::from_u128(1)),
+            server: &server,
+            heading: Heading::ToServer,
+            method: "tools/call",
+            tool: Some("write_file"),
+            prompt: None,
+            resource: None,
+            request_id: Some("\"a\"".into()),
+            revision: Some(Revision::LATEST),
+            transport: Transport::Stdio,
+            parent: Some(parent),
+        };
+        let mut span = Spans::new(&provider).begin(&facts).unwrap();
+        let own = span.context().unwrap();
+        assert_eq!(own.trace_id, parent.trace_id);
+        assert_ne!(own.span_id, parent.span_id);
+        span.child("policy.evaluate").unwrap().end(None);
+        span.decided(&DecisionFacts {
+            id: DecisionId::from_uuid(uuid::Uuid::from_u128(2)),
+            effect: Effect::Deny,
+            reason: Some(DenyReason::Forbidden),
+            policies: vec!["no-writes"],
+            policy_set: Sha256Digest::of(b"set"),
+            attestation: Some(Sha256Digest::of(b"record")),
+        });
+        span.end(Some("forbidden"));
+
+        let spans = kept.0.lock();
+        let [child, message] = &spans[..] else { panic!("{} spans", spans.len()) };
+        assert_eq!((message.name.as_ref(), &message.span_kind), ("tools/call write_file", &SpanKind::Server));
+        assert_eq!(message.parent_span_id.to_bytes(), parent.span_id);
+        assert_eq!((child.name.as_ref(), child.parent_span_id.to_bytes()), ("policy.evaluate", own.span_id));
+        for (key, value) in [
+            ("mcp.method.name", "tools/call"),
+            ("gen_ai.tool.name", "write_file"),
+            ("gen_ai.operation.name", "execute_tool"),
+            ("network.transport", "pipe"),
+            ("jsonrpc.request.id", "\"a\""),
+            ("chancery.decision.effect", "deny"),
+            ("chancery.decision.reason", "forbidden"),
+            ("chancery.decision.policies", "[\"no-writes\"]"),
+            ("error.type", "forbidden"),
+        ] {
+            assert_eq!(attribute(message, key).as_deref(), Some(value), "{key}");
+        }
+        let digest = Sha256Digest::of(b"record").to_string();
+        assert_eq!(attribute(message, "chancery.attestation.digest"), Some(digest));
+    }
+}
