@@ -1,20 +1,46 @@
 //! An immutable snapshot of policies, schema and tools.
 
+use std::collections::HashMap;
+
+use cedar_policy::{Entities, EntityUid, Policy};
+
 use crate::domain::clock::Timestamp;
-use crate::domain::decision::{PolicySetDigest, Ruling};
+use crate::domain::decision::{PolicyRef, PolicySetDigest, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
 use super::catalogue::{Catalogue, ToolDefinition};
+use super::compile;
+use super::decide;
 use super::diagnostic::{PolicyDiagnostic, Warning};
 use super::entities::{SessionEntities, SessionFacts};
+use super::index::Index;
 use super::query::{Listed, Query};
 use super::sources::PolicySources;
+use super::types::Record;
+use super::visible;
+
+/// A policy, ready for use.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    /// Its Cedar id is its position.
+    pub(super) policy: Policy,
+    pub(super) reference: PolicyRef,
+    /// `@shadow`: recorded, never enforced.
+    pub(super) shadow: bool,
+    pub(super) forbid: bool,
+}
 
 /// A tool that decisions know.
 #[derive(Debug)]
 pub struct ToolEntry {
-    definition: ToolDefinition,
+    pub(super) definition: ToolDefinition,
+    pub(super) input: Record,
+    pub(super) action: EntityUid,
+    pub(super) action_groups: [EntityUid; 2],
+    pub(super) resource: EntityUid,
+    /// Action, tool and server.
+    pub(super) entities: Entities,
 }
 
 impl ToolEntry {
@@ -32,27 +58,46 @@ impl ToolEntry {
 /// Policies, schema and tools, compiled.
 #[derive(Debug)]
 pub struct Engine {
-    digest: PolicySetDigest,
-    schema_digest: Sha256Digest,
-    schema_text: String,
+    pub(super) sources: PolicySources,
+    pub(super) catalogue: Catalogue,
+    pub(super) digest: PolicySetDigest,
+    pub(super) schema_digest: Sha256Digest,
+    pub(super) schema_text: String,
+    pub(super) policies: Vec<Compiled>,
+    pub(super) index: Index,
+    pub(super) tools: HashMap<ServerName, HashMap<String, ToolEntry>>,
 }
 
-#[allow(clippy::todo, clippy::unused_self, reason = "the seam is pushed before its inside")]
 impl Engine {
-    /// Parses, validates strictly and indexes. Every error of every file is reported at once.
+    /// Parses, validates strictly and indexes. Policies that name unknown tools are dormant, with a warning.
+    ///
+    /// # Errors
+    /// Every error of every file, at once, and the warnings with them.
     pub fn compile(
-        _sources: &PolicySources,
-        _catalogue: &Catalogue,
+        sources: &PolicySources,
+        catalogue: &Catalogue,
     ) -> Result<(Self, Vec<Warning>), Vec<PolicyDiagnostic>> {
-        todo!()
+        compile::compile(sources, catalogue)
     }
 
-    /// The policy set's digest.
+    /// The same policies for other tools. A changed or new definition that would make the policies invalid is left
+    /// out, and the tool so denied, with a warning; it never invalidates the set.
+    ///
+    /// # Errors
+    /// If even without the definitions that are new the set does not compile; then keep the engine in force.
+    pub fn with_catalogue(
+        &self,
+        catalogue: &Catalogue,
+    ) -> Result<(Self, Vec<Warning>), Vec<PolicyDiagnostic>> {
+        compile::recompile(self, catalogue)
+    }
+
+    /// The policy set's digest, see [`PolicySources::digest`].
     pub fn digest(&self) -> PolicySetDigest {
         self.digest
     }
 
-    /// The schema's digest.
+    /// SHA-256 of [`Engine::schema_text`].
     pub fn schema_digest(&self) -> Sha256Digest {
         self.schema_digest
     }
@@ -62,14 +107,24 @@ impl Engine {
         &self.schema_text
     }
 
+    /// The sources that it was compiled from.
+    pub fn sources(&self) -> &PolicySources {
+        &self.sources
+    }
+
+    /// The tools that it was compiled for.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
     /// Whether there is no policy at all; then everything is denied.
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.policies.is_empty()
     }
 
     /// A tool of the catalogue.
-    pub fn tool(&self, _server: &ServerName, _name: &str) -> Option<&ToolEntry> {
-        todo!()
+    pub fn tool(&self, server: &ServerName, name: &str) -> Option<&ToolEntry> {
+        self.tools.get(server)?.get(name)
     }
 
     /// What decisions need of a session, built once.
@@ -78,18 +133,19 @@ impl Engine {
     }
 
     /// Decides one message.
-    pub fn decide(&self, _query: &Query<'_>) -> Ruling {
-        todo!()
+    pub fn decide(&self, query: &Query<'_>) -> Ruling {
+        decide::decide(self, query)
     }
 
-    /// Whether some arguments of this entry could be permitted to this session now; false hides it.
+    /// Whether some arguments of this entry could be permitted to this session now; false hides it. It never hides
+    /// what some arguments could be permitted, and may show what none could.
     pub fn could_be_permitted(
         &self,
-        _session: &SessionEntities,
-        _entry: Listed<'_>,
-        _now: Timestamp,
-        _calls: u64,
+        session: &SessionEntities,
+        entry: Listed<'_>,
+        now: Timestamp,
+        calls: u64,
     ) -> bool {
-        todo!()
+        visible::could_be_permitted(self, session, entry, now, calls)
     }
 }

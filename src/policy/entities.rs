@@ -1,4 +1,10 @@
-//! The entities of a session: who asks and what is known of the session, built once when it opens.
+//! The entities of a decision: the session's principal, built when it opens, and what it asks for.
+
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expr};
 
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::Timestamp;
@@ -6,6 +12,40 @@ use crate::domain::evidence::{Evidence, EvidenceKind};
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::revision::Revision;
+
+use super::catalogue::ToolDefinition;
+use super::json::write_string;
+
+/// The entity types of the schema.
+pub(super) struct Types {
+    pub(super) action: EntityTypeName,
+    pub(super) agent: EntityTypeName,
+    pub(super) group: EntityTypeName,
+    pub(super) server: EntityTypeName,
+    pub(super) tool: EntityTypeName,
+    pub(super) prompt: EntityTypeName,
+    pub(super) resource: EntityTypeName,
+}
+
+/// The entity types of the schema, parsed once.
+pub(super) static TYPES: LazyLock<Types> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "constants; every test would fail")]
+    let of = |name: &str| EntityTypeName::from_str(&format!("Mcp::{name}")).expect("a type name");
+    Types {
+        action: of("Action"),
+        agent: of("Agent"),
+        group: of("Group"),
+        server: of("Server"),
+        tool: of("Tool"),
+        prompt: of("Prompt"),
+        resource: of("Resource"),
+    }
+});
+
+/// The entity `id` of type `ty`.
+pub(super) fn uid(ty: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(ty.clone(), EntityId::new(id))
+}
 
 /// What policies may know of a session.
 #[derive(Debug, Clone)]
@@ -70,15 +110,146 @@ impl SessionFacts {
 #[derive(Debug, Clone)]
 pub struct SessionEntities {
     facts: SessionFacts,
+    pub(super) agent: EntityUid,
+    pub(super) groups: HashSet<EntityUid>,
+    pub(super) server: EntityUid,
+    attributes: HashMap<String, Expr>,
+    session: Vec<(String, Expr)>,
+    /// The unchanging facts as JSON members, for the digest of a decision's input.
+    pub(super) canonical: String,
 }
 
 impl SessionEntities {
     pub(super) fn new(facts: &SessionFacts) -> Self {
-        Self { facts: facts.clone() }
+        let text = |text: &str| Expr::new_string(text.to_owned());
+        let mut canonical = Canonical::default();
+        let mut attributes = HashMap::new();
+        let mut groups = HashSet::from([uid(&TYPES.group, facts.evidence.as_str())]);
+        attributes.insert("evidence".to_owned(), text(facts.evidence.as_str()));
+        canonical.member("principal", facts.principal.as_str());
+        canonical.member("evidence", facts.evidence.as_str());
+        if let Some(user) = facts.uid {
+            groups.insert(uid(&TYPES.group, &format!("uid:{user}")));
+            attributes.insert("uid".to_owned(), Expr::new_long(i64::from(user)));
+            canonical.member("uid", &user.to_string());
+        }
+        if let Some(path) = &facts.executable {
+            attributes.insert("executable".to_owned(), text(path));
+            canonical.member("executable", path);
+        }
+        let (name, version) =
+            (facts.client_name.as_deref().unwrap_or(""), facts.client_version.as_deref().unwrap_or(""));
+        if let Ok(client) =
+            Expr::new_record([("name".to_owned(), text(name)), ("version".to_owned(), text(version))])
+        {
+            attributes.insert("client".to_owned(), client);
+        }
+        canonical.member("clientName", name);
+        canonical.member("clientVersion", version);
+        let mut session = Vec::with_capacity(6);
+        let id = facts.session.to_string();
+        for (key, value) in [
+            ("id", id.as_str()),
+            ("protocol", facts.protocol.as_str()),
+            ("transport", facts.transport),
+            ("evidence", facts.evidence.as_str()),
+        ] {
+            session.push((key.to_owned(), text(value)));
+            canonical.member(&format!("session.{key}"), value);
+        }
+        canonical.member("server", facts.server.as_str());
+        Self {
+            agent: uid(&TYPES.agent, facts.principal.as_str()),
+            groups,
+            server: uid(&TYPES.server, facts.server.as_str()),
+            facts: facts.clone(),
+            attributes,
+            session,
+            canonical: canonical.0,
+        }
     }
 
     /// The facts that it was built from.
     pub fn facts(&self) -> &SessionFacts {
         &self.facts
     }
+
+    /// Seconds since the session opened.
+    pub(super) fn age(&self, now: Timestamp) -> i64 {
+        i64::try_from(now.since(self.facts.opened).as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// The agent with what changes from call to call. `None` can't happen with the constants above.
+    pub(super) fn agent_entity(&self, now: Timestamp, calls: u64) -> Option<Entity> {
+        let mut session = self.session.clone();
+        session.push(("age".to_owned(), Expr::new_long(self.age(now))));
+        session.push(("calls".to_owned(), Expr::new_long(i64::try_from(calls).unwrap_or(i64::MAX))));
+        let mut attributes = self.attributes.clone();
+        attributes.insert("session".to_owned(), Expr::new_record(session).ok()?);
+        Entity::new(self.agent.clone(), attributes, self.groups.clone()).ok()
+    }
+
+    /// The server that the session is with.
+    pub(super) fn server_entity(&self) -> Option<Entity> {
+        server_entity(self.facts.server.as_str())
+    }
+}
+
+/// JSON members, each with its comma.
+#[derive(Default)]
+struct Canonical(String);
+
+impl Canonical {
+    fn member(&mut self, key: &str, value: &str) {
+        write_string(key, &mut self.0);
+        self.0.push(':');
+        write_string(value, &mut self.0);
+        self.0.push(',');
+    }
+}
+
+/// A server.
+pub(super) fn server_entity(name: &str) -> Option<Entity> {
+    named(&TYPES.server, name, "name", name, [])
+}
+
+/// A prompt or a resource of a server: its id is `<server>/<name>`.
+pub(super) fn member_entity(ty: &EntityTypeName, server: &str, key: &str, name: &str) -> Option<Entity> {
+    named(ty, &format!("{server}/{name}"), key, name, [uid(&TYPES.server, server)])
+}
+
+fn named<const N: usize>(
+    ty: &EntityTypeName,
+    id: &str,
+    key: &str,
+    name: &str,
+    parents: [EntityUid; N],
+) -> Option<Entity> {
+    let attributes = HashMap::from([(key.to_owned(), Expr::new_string(name.to_owned()))]);
+    Entity::new(uid(ty, id), attributes, HashSet::from(parents)).ok()
+}
+
+/// A tool.
+pub(super) fn tool_entity(server: &str, tool: &ToolDefinition) -> Option<Entity> {
+    let text = |text: &str| Expr::new_string(text.to_owned());
+    let claims = &tool.annotations;
+    let mut annotations = Vec::new();
+    for (key, claim) in [
+        ("readOnlyHint", claims.read_only),
+        ("destructiveHint", claims.destructive),
+        ("idempotentHint", claims.idempotent),
+        ("openWorldHint", claims.open_world),
+    ] {
+        annotations.extend(claim.map(|claim| (key.to_owned(), Expr::new_bool(claim))));
+    }
+    annotations.extend(claims.title.as_deref().map(|title| ("title".to_owned(), text(title))));
+    let mut attributes = HashMap::from([
+        ("name".to_owned(), text(&tool.name)),
+        ("annotations".to_owned(), Expr::new_record(annotations).ok()?),
+        ("definition".to_owned(), text(&tool.digest.to_string())),
+        ("pinned".to_owned(), Expr::new_bool(false)),
+    ]);
+    attributes.extend(tool.title.as_deref().map(|title| ("title".to_owned(), text(title))));
+    let parents = HashSet::from([uid(&TYPES.server, server)]);
+    Entity::new(uid(&TYPES.tool, &format!("{server}/{}", tool.name)), attributes, parents).ok()
 }

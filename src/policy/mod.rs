@@ -14,12 +14,24 @@
 //! layer: L2
 
 mod catalogue;
+mod compile;
+mod decide;
 mod diagnostic;
 mod engine;
 mod entities;
+mod index;
+mod input;
+mod json;
+mod methods;
+mod names;
+mod number;
 mod query;
+mod schema;
 mod sources;
 mod store;
+mod target;
+mod types;
+mod visible;
 
 pub use catalogue::{Annotations, Catalogue, DefinitionError, ToolDefinition};
 pub use diagnostic::{PolicyDiagnostic, Severity, Warning};
@@ -28,3 +40,6 @@ pub use entities::{SessionEntities, SessionFacts};
 pub use query::{Action, Direction, Listed, Query};
 pub use sources::{PolicySources, SourceFile};
 pub use store::EngineStore;
+
+#[cfg(test)]
+mod tests;

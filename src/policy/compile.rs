@@ -1,0 +1,346 @@
+//! From text to an engine: parse, name, validate strictly, index; every finding with its place.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cedar_policy::{
+    Entities, Entity, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+};
+use miette::Diagnostic;
+
+use crate::domain::decision::PolicyRef;
+use crate::domain::digest::Sha256Digest;
+use crate::domain::ids::ServerName;
+
+use super::catalogue::Catalogue;
+use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
+use super::engine::{Compiled, Engine, ToolEntry};
+use super::entities::{TYPES, server_entity, tool_entity, uid};
+use super::index::{Index, id_of, position_of};
+use super::names::{Names, Verdict};
+use super::schema::{TypedTool, generate, with_stubs};
+use super::sources::{PolicySources, Statement};
+use super::types::Record;
+
+/// Most tools of all servers together.
+const MAX_TOOLS: usize = 4_096;
+/// The annotations that do something.
+const ANNOTATIONS: [&str; 3] = ["id", "reason", "shadow"];
+
+type Compilation = Result<(Engine, Vec<Warning>), Vec<PolicyDiagnostic>>;
+
+/// See [`Engine::compile`].
+pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compilation {
+    let mut findings = Findings::default();
+    let inputs = typed(catalogue, &mut findings);
+    let schema_text = generate(inputs.iter().map(|(server, tools)| {
+        let tools = tools.values().map(|(definition, input)| TypedTool { definition, input }).collect();
+        (server.as_str(), tools)
+    }));
+    let parsed = parse(sources, &mut findings);
+    let tools = inputs.iter().flat_map(|(s, tools)| tools.keys().map(move |tool| (s.as_str(), *tool)));
+    let names = Names::new(inputs.keys().map(|server| server.as_str()), tools);
+    let checked: Vec<Verdict> = parsed.iter().map(|policy| names.check(policy, &mut findings)).collect();
+    let stubs: BTreeMap<&str, Option<&str>> = checked
+        .iter()
+        .flat_map(|verdict| &verdict.stubs)
+        .map(|(id, s)| (id.as_str(), s.as_deref()))
+        .collect();
+    let validated = Schema::from_cedarschema_str(&with_stubs(&schema_text, stubs));
+    let Ok((validated, _)) = validated else {
+        // The names and types in it are quoted by construction; a property test holds that against hostile ones.
+        findings.whole("the schema that was generated from the known tools is not valid Cedar");
+        return Err(findings.0);
+    };
+    validate(validated, &parsed, &checked, &mut findings);
+    if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(findings.0);
+    }
+    let policies: Vec<Compiled> = parsed.into_iter().map(Parsed::finish).collect();
+    let engine = Engine {
+        sources: sources.clone(),
+        catalogue: catalogue.clone(),
+        digest: sources.digest(),
+        schema_digest: Sha256Digest::of(schema_text.as_bytes()),
+        index: Index::new(&policies),
+        tools: entries(inputs),
+        schema_text,
+        policies,
+    };
+    Ok((engine, findings.0))
+}
+
+/// See [`Engine::with_catalogue`].
+pub(super) fn recompile(engine: &Engine, catalogue: &Catalogue) -> Compilation {
+    if let Ok(done) = compile(&engine.sources, catalogue) {
+        return Ok(done);
+    }
+    let mut kept = catalogue.clone();
+    let mut changed = Vec::new();
+    for (server, tools) in &mut kept.servers {
+        tools.retain(|tool| {
+            let same = engine.tool(server, &tool.name).is_some_and(|known| known.digest() == tool.digest);
+            if !same {
+                changed.push((server.clone(), tool.clone()));
+            }
+            same
+        });
+    }
+    let mut best = compile(&engine.sources, &kept)?;
+    let mut quarantined = Findings::default();
+    for (server, tool) in changed {
+        let mut tried = kept.clone();
+        tried.servers.entry(server.clone()).or_default().push(tool.clone());
+        match compile(&engine.sources, &tried) {
+            Ok(done) => (best, kept) = (done, tried),
+            Err(why) => quarantined.warn(format!(
+                "the tool `{server}/{}` is denied: its definition would make the policies invalid: {}",
+                tool.name,
+                why.iter().find(|d| d.severity == Severity::Error).map_or("", |d| &d.message)
+            )),
+        }
+    }
+    best.1.extend(quarantined.0);
+    Ok(best)
+}
+
+/// All that is found, errors and warnings.
+#[derive(Debug, Default)]
+pub(super) struct Findings(pub(super) Vec<PolicyDiagnostic>);
+
+impl Findings {
+    /// A finding in a policy; `span` is within its text, `None` for the whole of it.
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        at: &Statement<'_>,
+        span: Option<(usize, usize)>,
+        policy: Option<&Arc<str>>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let (offset, length) = span.unwrap_or((0, at.text.len()));
+        let finding = PolicyDiagnostic {
+            severity,
+            file: Arc::clone(&at.file.name),
+            text: Arc::clone(&at.file.text),
+            span: Some((at.start + offset, length)),
+            message: message.into(),
+            help,
+            policy: policy.cloned(),
+        };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+
+    fn whole(&mut self, message: &str) {
+        self.warn(message.to_owned());
+        if let Some(last) = self.0.last_mut() {
+            last.severity = Severity::Error;
+        }
+    }
+
+    fn warn(&mut self, message: String) {
+        self.0.push(PolicyDiagnostic {
+            severity: Severity::Warning,
+            file: "policies".into(),
+            text: "".into(),
+            span: None,
+            message,
+            help: None,
+            policy: None,
+        });
+    }
+}
+
+type Inputs<'a> = BTreeMap<&'a ServerName, BTreeMap<&'a str, (&'a super::catalogue::ToolDefinition, Record)>>;
+
+/// The tools and the types of their inputs. What can't be told apart stays unknown, and so denied.
+fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> Inputs<'a> {
+    let mut inputs = Inputs::new();
+    let mut count = 0_usize;
+    for (server, tools) in &catalogue.servers {
+        let own = inputs.entry(server).or_default();
+        let mut twice = BTreeSet::new();
+        for tool in tools {
+            if own.get(tool.name.as_str()).is_some_and(|(known, _)| known.digest != tool.digest) {
+                twice.insert(tool.name.as_str());
+            } else if count < MAX_TOOLS {
+                count += usize::from(own.insert(&tool.name, (tool, tool.input())).is_none());
+            } else {
+                findings.warn(format!(
+                    "the tool `{server}/{}` is denied: more than {MAX_TOOLS} tools",
+                    tool.name
+                ));
+            }
+        }
+        for name in twice {
+            own.remove(name);
+            findings.warn(format!("the tool `{server}/{name}` is denied: its server defines it in two ways"));
+        }
+    }
+    inputs
+}
+
+fn entries(inputs: Inputs<'_>) -> HashMap<ServerName, HashMap<String, ToolEntry>> {
+    let of = |server: &ServerName, definition: &super::catalogue::ToolDefinition, input| {
+        let action = uid(&TYPES.action, &format!("{server}/{}", definition.name));
+        let action_groups = [uid(&TYPES.action, &format!("{server}/*")), uid(&TYPES.action, "tools/call")];
+        let tool = tool_entity(server.as_str(), definition)?;
+        let resource = tool.uid();
+        let action_entity = Entity::new_no_attrs(action.clone(), action_groups.iter().cloned().collect());
+        let entities =
+            Entities::from_entities([action_entity, tool, server_entity(server.as_str())?], None).ok()?;
+        let definition = definition.clone();
+        Some((
+            definition.name.clone(),
+            ToolEntry { definition, input, action, action_groups, resource, entities },
+        ))
+    };
+    inputs
+        .into_iter()
+        .map(|(server, tools)| {
+            let tools = tools.into_values().filter_map(|(definition, input)| of(server, definition, input));
+            (server.clone(), tools.collect())
+        })
+        .collect()
+}
+
+/// A policy with its name and place.
+#[derive(Debug)]
+pub(super) struct Parsed<'a> {
+    pub(super) statement: Statement<'a>,
+    pub(super) policy: Policy,
+    pub(super) id: Arc<str>,
+}
+
+impl Parsed<'_> {
+    fn finish(self) -> Compiled {
+        Compiled {
+            reference: PolicyRef {
+                id: self.id,
+                digest: self.statement.digest(),
+                reason: self.policy.annotation("reason").filter(|reason| !reason.is_empty()).map(Into::into),
+            },
+            shadow: self.policy.annotation("shadow").is_some(),
+            forbid: self.policy.effect() == cedar_policy::Effect::Forbid,
+            policy: self.policy,
+        }
+    }
+}
+
+fn parse<'a>(sources: &'a PolicySources, findings: &mut Findings) -> Vec<Parsed<'a>> {
+    let mut parsed: Vec<Parsed<'a>> = Vec::new();
+    let mut seen: HashMap<Arc<str>, String> = HashMap::new();
+    for statement in sources.statements() {
+        let policy = match Policy::parse(Some(id_of(parsed.len())), statement.text) {
+            Ok(policy) => policy,
+            Err(errors) => {
+                for error in errors.iter() {
+                    report(findings, Severity::Error, &statement, None, error);
+                }
+                continue;
+            }
+        };
+        let place = format!("{}:{}", statement.file.name, statement.line());
+        let id: Arc<str> = policy.annotation("id").map_or(place.as_str(), |id| id).into();
+        let message = match seen.insert(Arc::clone(&id), place.clone()) {
+            _ if id.is_empty() => Some("an `@id` needs a value".to_owned()),
+            Some(first) if policy.annotation("id").is_some() => {
+                Some(format!("the id `{id}` is already that of the policy at {first}"))
+            }
+            _ => None,
+        };
+        let span = find(&statement, "@id");
+        if let Some(message) = message {
+            let help = Some("ids stand in the log for good: give every policy one of its own".to_owned());
+            findings.add(Severity::Error, &statement, span, Some(&id), message, help);
+        }
+        for (annotation, _) in policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
+            let span = find(&statement, &format!("@{annotation}"));
+            let help =
+                super::names::nearest(annotation, ANNOTATIONS).map(|near| format!("did you mean `@{near}`?"));
+            let message = format!("the annotation `@{annotation}` has no effect");
+            findings.add(Severity::Warning, &statement, span, Some(&id), message, help);
+        }
+        parsed.push(Parsed { statement, policy, id });
+    }
+    check_split(sources, parsed.len(), findings);
+    parsed
+}
+
+/// Cedar's own reading of each file must find the same number of policies: none may fall between two statements.
+fn check_split(sources: &PolicySources, parsed: usize, findings: &mut Findings) {
+    if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
+        return;
+    }
+    let whole =
+        |file: &super::sources::SourceFile| file.text.parse::<PolicySet>().map(|set| set.policies().count());
+    let counted: Result<usize, _> = sources.files.iter().map(whole).sum();
+    if !counted.is_ok_and(|counted| counted == parsed) {
+        findings.whole("the policies can't be told apart; end every policy with `;`");
+    }
+}
+
+/// Where `needle` stands in the policy's text.
+pub(super) fn find(statement: &Statement<'_>, needle: &str) -> Option<(usize, usize)> {
+    statement.text.find(needle).map(|at| (at, needle.len()))
+}
+
+/// Adds a finding of Cedar's with the place that it names.
+fn report(
+    findings: &mut Findings,
+    severity: Severity,
+    at: &Statement<'_>,
+    policy: Option<&Arc<str>>,
+    error: &dyn Diagnostic,
+) {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let span = label.as_ref().map(|label| (label.offset(), label.len()));
+    let mut message = error.to_string();
+    if let Some(rest) = message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, ")) {
+        message = rest.1.to_owned();
+    }
+    if let Some(text) = label.as_ref().and_then(|label| label.label()) {
+        message = format!("{message}: {text}");
+    }
+    let help = error.help().map(|help| help.to_string().replace("for policy `", "policy `"));
+    findings.add(severity, at, span, policy, message, help);
+}
+
+fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings: &mut Findings) {
+    let Ok(set) = PolicySet::from_policies(parsed.iter().map(|policy| policy.policy.clone())) else {
+        findings.whole("two policies have the same position");
+        return;
+    };
+    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    let of = |id: &PolicyId| {
+        let at = position_of(id)?;
+        Some((parsed.get(at)?, checked.get(at)?))
+    };
+    for error in result.validation_errors() {
+        match of(error.policy_id()) {
+            // What has no name is told already, in better words.
+            Some((_, verdict)) if verdict.refused => {}
+            Some((policy, _)) => {
+                report(findings, Severity::Error, &policy.statement, Some(&policy.id), error);
+            }
+            None => findings.whole(&error.to_string()),
+        }
+    }
+    for warning in result.validation_warnings() {
+        let Some((policy, verdict)) = of(warning.policy_id()) else { continue };
+        let (at, id) = (&policy.statement, Some(&policy.id));
+        match warning {
+            ValidationWarning::ImpossiblePolicy(_) if verdict.refused || verdict.dormant => {}
+            ValidationWarning::ImpossiblePolicy(_) => {
+                let help =
+                    "its scope and conditions exclude each other: no request can satisfy them all".to_owned();
+                findings.add(Severity::Error, at, None, id, "this policy can never apply", Some(help));
+            }
+            other => report(findings, Severity::Warning, at, id, other),
+        }
+    }
+    findings.0.sort_by(|a, b| (&a.file, a.span, b.severity).cmp(&(&b.file, b.span, a.severity)));
+}

@@ -1,0 +1,307 @@
+//! One decision: from a message's action and arguments to a ruling.
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, Policy, PolicyId,
+    PolicySet, Request, RestrictedExpression as Expr,
+};
+
+use crate::domain::decision::{Effect, PolicyFailure, PolicyRef, Ruling};
+use crate::domain::digest::Sha256Digest;
+use crate::domain::refusal::DenyReason;
+
+use super::engine::Engine;
+use super::index::position_of;
+use super::input::convert;
+use super::json::{Json, parse, write_string};
+use super::methods::About;
+use super::query::{Action, Direction, Query};
+use super::schema::quoted;
+use super::target::Target;
+
+/// See [`Engine::decide`].
+pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
+    let arguments = match query.action {
+        Action::ToolCall { arguments: Some(raw), .. } => parse(raw).map_err(|error| error.to_string()),
+        _ => Ok(Json::Object(Vec::new())),
+    };
+    let input_digest = input_digest(engine, query, arguments.as_ref().ok());
+    if engine.is_empty() {
+        return denied(DenyReason::NoPolicy, input_digest);
+    }
+    let target = match Target::of(engine, query.session, query.action, query.now, query.calls) {
+        Ok(target) => target,
+        Err(reason) => return denied(reason, input_digest),
+    };
+    match Asked::new(query, &target, arguments) {
+        Ok(asked) => asked.rule(engine, query, &target, input_digest),
+        Err(what) => invalid(what, input_digest),
+    }
+}
+
+/// A request, ready for Cedar.
+struct Asked {
+    request: Request,
+    /// Pointers of arguments that Cedar can't hold exactly.
+    opaque: Vec<String>,
+}
+
+impl Asked {
+    fn new(
+        query: &Query<'_>,
+        target: &Target<'_>,
+        arguments: Result<Json<'_>, String>,
+    ) -> Result<Self, String> {
+        let source = match target.from {
+            Direction::Client => query.session.facts().transport,
+            Direction::Server => "server",
+        };
+        let mut pairs = vec![
+            ("time".to_owned(), Expr::new_datetime(query.now.to_rfc3339())),
+            ("source".to_owned(), Expr::new_string(source.to_owned())),
+        ];
+        let mut opaque = Vec::new();
+        if let Some(tool) = target.tool {
+            let arguments =
+                arguments.map_err(|error| format!("the arguments are no strict JSON: {error}"))?;
+            let input = convert(&tool.input, &arguments).map_err(|error| error.to_string())?;
+            pairs.push(("input".to_owned(), input.value));
+            opaque = input.opaque;
+        }
+        // What Cedar says here may quote a value, so it goes no further (I7).
+        let whole = |_quotes| "the arguments can't be represented".to_owned();
+        let context = Context::from_pairs(pairs).map_err(|error| whole(error.to_string()))?;
+        let (principal, action) = (target.principal.clone(), target.action.clone());
+        let request = Request::new(principal, action, target.resource.clone(), context, None);
+        Ok(Self { request: request.map_err(|error| whole(error.to_string()))?, opaque })
+    }
+
+    fn rule(
+        &self,
+        engine: &Engine,
+        query: &Query<'_>,
+        target: &Target<'_>,
+        input_digest: Sha256Digest,
+    ) -> Ruling {
+        let slice = target.slice(engine);
+        let found = match self.opaque.first() {
+            None => evaluate(&self.request, &slice.enforced, &target.entities),
+            Some(_) => evaluate_partially(&self.request, &slice.enforced, &target.entities),
+        };
+        let mut failures: Vec<_> = found.errors.iter().filter_map(|error| failure(engine, error)).collect();
+        failures.sort_by(|a, b| a.policy.id.cmp(&b.policy.id));
+        let forbid_failed =
+            failures.len() < found.errors.len() || failures.iter().any(|failure| failure.forbid);
+        let mut ruling = denied(DenyReason::NotPermitted, input_digest);
+        ruling.shadow = self.shadow(engine, &slice.shadow, &target.entities);
+        let determining = references(engine, &found.reasons);
+        if found.decision == Decision::Deny && !determining.is_empty() {
+            ruling.deny = Some(DenyReason::Forbidden);
+            ruling.determining = determining;
+        } else if forbid_failed {
+            ruling.deny = Some(DenyReason::ForbidError);
+        } else if found.undecided {
+            let at = self.opaque.join("`, `");
+            ruling.deny = Some(DenyReason::InvalidInput);
+            ruling.failures.push(PolicyFailure {
+                policy: gateway_check(),
+                forbid: true,
+                message: format!(
+                    "a policy depends on the argument at `{at}`, which has no exact Cedar value"
+                ),
+            });
+        } else if found.decision == Decision::Allow {
+            ruling.effect = Effect::Allow;
+            ruling.deny = None;
+            ruling.determining = determining;
+        } else {
+            ruling.suggestion = Some(suggestion(query, target));
+        }
+        ruling.failures.extend(failures);
+        ruling
+    }
+
+    fn shadow(&self, engine: &Engine, policies: &PolicySet, entities: &Entities) -> Vec<PolicyRef> {
+        if policies.is_empty() {
+            return Vec::new();
+        }
+        // Each on its own: a shadow forbid must not hide a shadow permit.
+        let matched = policies.policies().filter(|policy| {
+            PolicySet::from_policies([(*policy).clone()])
+                .is_ok_and(|set| !evaluate(&self.request, &set, entities).reasons.is_empty())
+        });
+        let ids: Vec<PolicyId> = matched.map(|policy| policy.id().clone()).collect();
+        references(engine, &ids)
+    }
+}
+
+/// What Cedar found.
+struct Found {
+    decision: Decision,
+    reasons: Vec<PolicyId>,
+    errors: Vec<AuthorizationError>,
+    /// Whether a policy has no result because it reads what is unknown.
+    undecided: bool,
+}
+
+fn evaluate(request: &Request, policies: &PolicySet, entities: &Entities) -> Found {
+    let response = Authorizer::new().is_authorized(request, policies, entities);
+    let diagnostics = response.diagnostics();
+    Found {
+        decision: response.decision(),
+        reasons: diagnostics.reason().cloned().collect(),
+        errors: diagnostics.errors().cloned().collect(),
+        undecided: false,
+    }
+}
+
+/// With arguments that are unknown: what can be decided without them counts, what can't is told apart.
+fn evaluate_partially(request: &Request, policies: &PolicySet, entities: &Entities) -> Found {
+    let response = Authorizer::new().is_authorized_partial(request, policies, entities);
+    let residual: Vec<PolicyId> =
+        response.nontrivial_residuals().map(|policy: Policy| policy.id().clone()).collect();
+    let concrete = response.concretize();
+    let diagnostics = concrete.diagnostics();
+    let of_residual = |error: &&AuthorizationError| !residual.contains(policy_of(error));
+    Found {
+        decision: concrete.decision(),
+        reasons: diagnostics.reason().cloned().collect(),
+        errors: diagnostics.errors().filter(of_residual).cloned().collect(),
+        undecided: !residual.is_empty(),
+    }
+}
+
+fn policy_of(error: &AuthorizationError) -> &PolicyId {
+    match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+    }
+}
+
+fn references(engine: &Engine, ids: &[PolicyId]) -> Vec<PolicyRef> {
+    let mut positions: Vec<usize> = ids.iter().filter_map(position_of).collect();
+    positions.sort_unstable();
+    positions.into_iter().filter_map(|at| engine.policies.get(at)).map(|c| c.reference.clone()).collect()
+}
+
+fn failure(engine: &Engine, error: &AuthorizationError) -> Option<PolicyFailure> {
+    let compiled = engine.policies.get(position_of(policy_of(error))?)?;
+    let AuthorizationError::PolicyEvaluationError(inner) = error;
+    Some(PolicyFailure {
+        policy: compiled.reference.clone(),
+        forbid: compiled.forbid,
+        message: describe(inner.inner()).to_owned(),
+    })
+}
+
+/// Cedar's own messages may quote values, so only the kind of error is told (I7).
+fn describe(error: &EvaluationError) -> &'static str {
+    match error {
+        EvaluationError::EntityDoesNotExist(_) => "it reads an entity that does not exist",
+        EvaluationError::EntityAttrDoesNotExist(_) => {
+            "it reads an attribute or tag that the entity does not have"
+        }
+        EvaluationError::RecordAttrDoesNotExist(_) => "it reads an attribute that is absent",
+        EvaluationError::TypeError(_) => "a value is of another type than it expects",
+        EvaluationError::IntegerOverflow(_) => "its arithmetic overflows",
+        EvaluationError::FailedExtensionFunctionExecution(_) => "an extension function fails",
+        EvaluationError::RecursionLimit(_) => "it is nested too deeply",
+        _ => "it can't be evaluated",
+    }
+}
+
+/// Stands for the gateway's own check where no policy is at fault.
+fn gateway_check() -> PolicyRef {
+    PolicyRef {
+        id: "chancery:exact-input".into(),
+        digest: Sha256Digest::of(b"chancery:exact-input"),
+        reason: None,
+    }
+}
+
+fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {
+    Ruling {
+        effect: Effect::Deny,
+        deny: Some(reason),
+        determining: Vec::new(),
+        failures: Vec::new(),
+        shadow: Vec::new(),
+        input_digest,
+        suggestion: None,
+    }
+}
+
+fn invalid(what: String, input_digest: Sha256Digest) -> Ruling {
+    let mut ruling = denied(DenyReason::InvalidInput, input_digest);
+    ruling.failures.push(PolicyFailure { policy: gateway_check(), forbid: true, message: what });
+    ruling
+}
+
+/// The policy that would permit just this: its scope without any argument's value (I7). A prompt's name and a
+/// resource's URI are such values too.
+fn suggestion(query: &Query<'_>, target: &Target<'_>) -> String {
+    let server = query.session.facts().server.as_str();
+    let principal = quoted(query.session.facts().principal.as_str());
+    let action = quoted(target.action.id().unescaped());
+    match (target.from, target.tool.is_some(), target.about) {
+        (Direction::Client, true, _) => {
+            format!(
+                "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource);"
+            )
+        }
+        (Direction::Client, false, About::Peer) => format!(
+            "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource == \
+             Mcp::Server::{});",
+            quoted(server)
+        ),
+        (Direction::Client, false, About::Prompt | About::Resource) => format!(
+            "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource in \
+             Mcp::Server::{});",
+            quoted(server)
+        ),
+        (Direction::Server, ..) => format!(
+            "permit (principal == Mcp::Server::{}, action == Mcp::Action::{action}, resource == \
+             Mcp::Agent::{principal});",
+            quoted(server)
+        ),
+    }
+}
+
+/// SHA-256 of salt and one JSON text that holds all that the decision rests on beside the policies themselves.
+fn input_digest(engine: &Engine, query: &Query<'_>, arguments: Option<&Json<'_>>) -> Sha256Digest {
+    let mut text = String::with_capacity(1_024);
+    text.push('{');
+    text.push_str(&query.session.canonical);
+    let mut member = |key: &str, value: &str| {
+        write_string(key, &mut text);
+        text.push(':');
+        write_string(value, &mut text);
+        text.push(',');
+    };
+    member("schema", &engine.schema_digest.to_string());
+    member("time", &query.now.to_rfc3339());
+    member("session.age", &query.session.age(query.now).to_string());
+    member("session.calls", &query.calls.to_string());
+    match query.action {
+        Action::SessionOpen => member("action", "session/open"),
+        Action::ToolCall { name, arguments: raw } => {
+            member("action", "tools/call");
+            member("tool", name);
+            if let Some(tool) = engine.tool(&query.session.facts().server, name) {
+                member("definition", &tool.digest().to_string());
+            }
+            match (arguments, raw) {
+                (Some(arguments), _) => member("arguments", &arguments.canonical()),
+                (None, Some(raw)) => member("unreadable", &String::from_utf8_lossy(raw)),
+                (None, None) => {}
+            }
+        }
+        Action::Method { method, target, from } => {
+            member("action", method);
+            member("from", if from == Direction::Client { "client" } else { "server" });
+            if let Some(target) = target {
+                member("target", target);
+            }
+        }
+    }
+    text.push('}');
+    Sha256Digest::salted(query.salt, text.as_bytes())
+}

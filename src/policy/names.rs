@@ -1,0 +1,214 @@
+//! The names that policies use for actions, tools and servers, against those that exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{ActionConstraint, EntityUid};
+
+use crate::domain::ids::{IdError, ServerName};
+
+use super::compile::{Findings, Parsed, find};
+use super::diagnostic::Severity;
+use super::entities::TYPES;
+use super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
+use super::schema::quoted;
+
+/// All names that exist.
+#[derive(Debug)]
+pub(super) struct Names {
+    servers: BTreeSet<String>,
+    /// `<server>/<tool>`.
+    tools: BTreeSet<String>,
+    /// Actions of methods.
+    methods: BTreeSet<&'static str>,
+}
+
+/// What was found of one policy's names.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Actions that no known tool has: `(id, server)`, without server for a server's group. They are declared for
+    /// validation and apply to nothing.
+    pub(super) stubs: BTreeMap<String, Option<String>>,
+    /// Whether it can't apply before a server shows more tools; told with a warning.
+    pub(super) dormant: bool,
+    /// Whether one of its names was reported as an error.
+    pub(super) refused: bool,
+}
+
+impl Names {
+    /// Of the known servers and tools.
+    pub(super) fn new<'a>(
+        servers: impl Iterator<Item = &'a str>,
+        tools: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        Self {
+            servers: servers.map(str::to_owned).collect(),
+            tools: tools.map(|(server, tool)| format!("{server}/{tool}")).collect(),
+            methods: METHODS.iter().chain([&SESSION_OPEN, &OTHER]).map(|method| method.name).collect(),
+        }
+    }
+
+    /// Checks every name that `policy` uses.
+    pub(super) fn check(&self, policy: &Parsed<'_>, findings: &mut Findings) -> Verdict {
+        let mut verdict = Verdict::default();
+        let mut seen = BTreeSet::new();
+        for literal in policy.policy.entity_literals() {
+            let (ty, id) = (literal.type_name(), literal.id().unescaped());
+            if !seen.insert(literal.clone()) {
+                continue;
+            }
+            if *ty == TYPES.action {
+                self.check_action(policy, id, &mut verdict, findings);
+            } else if *ty == TYPES.tool && !self.tools.contains(id) {
+                self.unknown(policy, "tool", id, self.tools.iter(), &mut verdict, findings);
+            } else if *ty == TYPES.server && !self.servers.contains(id) {
+                self.unknown(policy, "server", id, self.servers.iter(), &mut verdict, findings);
+            }
+        }
+        self.check_scope(policy, &mut verdict, findings);
+        verdict
+    }
+
+    fn check_action(&self, policy: &Parsed<'_>, id: &str, verdict: &mut Verdict, findings: &mut Findings) {
+        let group = id.strip_suffix("/*").is_some_and(|server| self.servers.contains(server));
+        if group || self.tools.contains(id) || self.methods.contains(id) || GROUPS.contains(&id) {
+            return;
+        }
+        let method = nearest(id, self.methods.iter().chain(&GROUPS).copied());
+        let (server, tool) = id.split_once('/').unwrap_or((id, ""));
+        let valid = server.parse::<ServerName>();
+        let reserved = matches!(valid, Err(IdError::ReservedServerName(_)));
+        let misspelt = !self.servers.contains(server) && method.is_some_and(|m| m.contains('/'));
+        if tool.is_empty() || valid.is_err() || misspelt {
+            let message = match (reserved || misspelt || tool.is_empty(), valid) {
+                (false, Err(error)) => error.to_string(),
+                _ => format!("there is no action `{id}`"),
+            };
+            let near = method.map(str::to_owned).or_else(|| self.near_tool(id));
+            let help = near.map(|near| format!("did you mean `Mcp::Action::{}`?", quoted(&near)));
+            let help = help.or_else(|| {
+                Some(
+                    "an action is an MCP method, `<server>/<tool>`, or a group such as `<server>/*`"
+                        .to_owned(),
+                )
+            });
+            findings.add(
+                Severity::Error,
+                &policy.statement,
+                place(policy, id),
+                Some(&policy.id),
+                message,
+                help,
+            );
+            verdict.refused = true;
+            return;
+        }
+        if tool == "*" {
+            verdict.stubs.insert(id.to_owned(), None);
+        } else {
+            verdict.stubs.insert(format!("{server}/*"), None);
+            verdict.stubs.insert(id.to_owned(), Some(server.to_owned()));
+        }
+        if self.servers.contains(server) {
+            // The server's group is declared with its tools.
+            verdict.stubs.remove(&format!("{server}/*"));
+        }
+        let (what, id) = if tool == "*" { ("server", server) } else { ("tool", id) };
+        let known = if tool == "*" { &self.servers } else { &self.tools };
+        self.unknown(policy, what, id, known.iter(), verdict, findings);
+    }
+
+    fn near_tool(&self, id: &str) -> Option<String> {
+        nearest(id, self.tools.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    fn unknown<'a>(
+        &self,
+        policy: &Parsed<'_>,
+        what: &str,
+        id: &str,
+        known: impl Iterator<Item = &'a String>,
+        verdict: &mut Verdict,
+        findings: &mut Findings,
+    ) {
+        let near = nearest(id, known.map(String::as_str));
+        let help = match (near, id.split_once('/')) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some((server, _))) if self.servers.contains(server) => {
+                format!("`{server}` lists no such tool; it takes effect when the server lists one")
+            }
+            _ => "it takes effect when such a server is known".to_owned(),
+        };
+        let message =
+            format!("no known server has the tool `{id}`, so what this policy says of it is dormant");
+        let message = match what {
+            "server" => format!("no server `{id}` is known, so what this policy says of it is dormant"),
+            _ => message,
+        };
+        let at = place(policy, id);
+        findings.add(Severity::Warning, &policy.statement, at, Some(&policy.id), message, Some(help));
+        verdict.dormant = true;
+    }
+
+    fn check_scope(&self, policy: &Parsed<'_>, verdict: &mut Verdict, findings: &mut Findings) {
+        let id_of = |action: &EntityUid| action.id().unescaped().to_owned();
+        match policy.policy.action_constraint() {
+            ActionConstraint::Eq(action) if self.is_group(&id_of(&action)) => {
+                let id = id_of(&action);
+                let message = format!("`{id}` is a group of actions, and no message is the group itself");
+                let help = format!("write `action in Mcp::Action::{}`", quoted(&id));
+                let at = place(policy, &id);
+                findings.add(Severity::Error, &policy.statement, at, Some(&policy.id), message, Some(help));
+                verdict.refused = true;
+            }
+            // With no tools known, what is said of all tools can't apply yet.
+            ActionConstraint::In(actions) if self.tools.is_empty() => {
+                verdict.dormant |=
+                    actions.iter().all(|action| self.is_group(&id_of(action)) && id_of(action) != "list");
+            }
+            ActionConstraint::In(actions) => {
+                let empty = |group: &str| {
+                    group
+                        .strip_suffix('*')
+                        .is_some_and(|prefix| !self.tools.iter().any(|t| t.starts_with(prefix)))
+                };
+                verdict.dormant |= actions.iter().all(|action| empty(&id_of(action)));
+            }
+            _ => {}
+        }
+    }
+
+    fn is_group(&self, id: &str) -> bool {
+        GROUPS.contains(&id) || id.ends_with("/*")
+    }
+}
+
+/// Where the policy says `id`.
+fn place(policy: &Parsed<'_>, id: &str) -> Option<(usize, usize)> {
+    find(&policy.statement, &quoted(id)).or_else(|| find(&policy.statement, id))
+}
+
+/// The closest of `known`, if it is close: at most a third of its letters differ.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).clamp(1, 4);
+    let measured = known.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    measured.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance, in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.iter().zip(row.iter().skip(1)) {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = *above;
+            left = cost.min(left + 1).min(above + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

@@ -1,0 +1,139 @@
+//! What a message is about, as Cedar sees it: action, principal, resource and their entities.
+
+use std::collections::HashSet;
+
+use cedar_policy::{Entities, Entity, EntityUid};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::refusal::DenyReason;
+
+use super::engine::{Engine, ToolEntry};
+use super::entities::{SessionEntities, TYPES, member_entity, uid};
+use super::index::{Dimension, Slice};
+use super::methods::{About, Method, SESSION_OPEN, find};
+use super::query::{Action, Direction};
+
+use std::sync::Arc;
+
+/// The request's entities.
+#[derive(Debug)]
+pub(super) struct Target<'e> {
+    pub(super) action: EntityUid,
+    pub(super) principal: EntityUid,
+    pub(super) resource: EntityUid,
+    /// The text before a method's or a prompt's or resource's own id in suggestions.
+    pub(super) about: About,
+    /// Where the message comes from.
+    pub(super) from: Direction,
+    /// The tool, if it is a call.
+    pub(super) tool: Option<&'e ToolEntry>,
+    pub(super) entities: Entities,
+    action_groups: Vec<EntityUid>,
+    agent_groups: Vec<EntityUid>,
+    resource_parents: Vec<EntityUid>,
+}
+
+impl<'e> Target<'e> {
+    /// Of `action` in `session`.
+    pub(super) fn of(
+        engine: &'e Engine,
+        session: &SessionEntities,
+        action: Action<'_>,
+        now: Timestamp,
+        calls: u64,
+    ) -> Result<Self, DenyReason> {
+        let method = match action {
+            Action::ToolCall { name, .. } => {
+                let tool = engine.tool(&session.facts().server, name).ok_or(DenyReason::UnknownTool)?;
+                return Self::call(tool, session, now, calls).ok_or(DenyReason::InvalidInput);
+            }
+            // A call goes by its tool's action or not at all.
+            Action::Method { method: "tools/call", .. } => return Err(DenyReason::UnknownTool),
+            Action::SessionOpen => {
+                return Self::method(session, SESSION_OPEN, None, Direction::Client, now, calls);
+            }
+            Action::Method { method, target, from } => (find(method, from), target, from),
+        };
+        Self::method(session, method.0, method.1, method.2, now, calls)
+    }
+
+    fn call(tool: &'e ToolEntry, session: &SessionEntities, now: Timestamp, calls: u64) -> Option<Self> {
+        let agent = session.agent_entity(now, calls)?;
+        Some(Self {
+            action: tool.action.clone(),
+            principal: session.agent.clone(),
+            resource: tool.resource.clone(),
+            about: About::Peer,
+            from: Direction::Client,
+            tool: Some(tool),
+            entities: tool.entities.clone().add_entities([agent], None).ok()?,
+            action_groups: tool.action_groups.to_vec(),
+            agent_groups: session.groups.iter().cloned().collect(),
+            resource_parents: vec![session.server.clone()],
+        })
+    }
+
+    fn method(
+        session: &SessionEntities,
+        method: Method,
+        target: Option<&str>,
+        from: Direction,
+        now: Timestamp,
+        calls: u64,
+    ) -> Result<Self, DenyReason> {
+        let server = session.facts().server.as_str();
+        let about = match method.about {
+            About::Peer => None,
+            About::Prompt => Some((&TYPES.prompt, "name")),
+            About::Resource => Some((&TYPES.resource, "uri")),
+        };
+        let member = match about {
+            None => None,
+            Some((ty, key)) => {
+                let name = target.ok_or(DenyReason::InvalidInput)?;
+                Some(member_entity(ty, server, key, name).ok_or(DenyReason::InvalidInput)?)
+            }
+        };
+        let own = (session.agent_entity(now, calls), session.server_entity());
+        let (Some(agent_entity), Some(server_entity)) = own else { return Err(DenyReason::InvalidInput) };
+        let action = uid(&TYPES.action, method.name);
+        let action_groups: Vec<EntityUid> =
+            method.group.iter().map(|group| uid(&TYPES.action, group)).collect();
+        let groups: HashSet<EntityUid> = action_groups.iter().cloned().collect();
+        let (agent, server) = (session.agent.clone(), session.server.clone());
+        let (principal, resource) = match (from, &member) {
+            (Direction::Client, Some(member)) => (agent, member.uid()),
+            (Direction::Client, None) => (agent, server),
+            (Direction::Server, _) => (server, agent),
+        };
+        let all = [agent_entity, server_entity, Entity::new_no_attrs(action.clone(), groups)];
+        let resource_parents = if member.is_some() { vec![session.server.clone()] } else { Vec::new() };
+        let entities = Entities::from_entities(all.into_iter().chain(member), None);
+        Ok(Self {
+            action,
+            principal,
+            resource,
+            about: method.about,
+            from,
+            tool: None,
+            entities: entities.or(Err(DenyReason::InvalidInput))?,
+            action_groups,
+            agent_groups: session.groups.iter().cloned().collect(),
+            resource_parents,
+        })
+    }
+
+    /// The policies whose scope can match.
+    pub(super) fn slice(&self, engine: &Engine) -> Arc<Slice> {
+        let (principals, resources) = match self.from {
+            Direction::Client => (&self.agent_groups, &self.resource_parents),
+            Direction::Server => (&self.resource_parents, &self.agent_groups),
+        };
+        let positions = engine.index.positions(
+            &Dimension { entity: &self.action, ancestors: &self.action_groups },
+            &Dimension { entity: &self.principal, ancestors: principals },
+            &Dimension { entity: &self.resource, ancestors: resources },
+        );
+        engine.index.slice(positions, &engine.policies)
+    }
+}

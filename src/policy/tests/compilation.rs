@@ -1,0 +1,129 @@
+//! What authors are told.
+
+use super::*;
+
+fn findings(policies: &str) -> String {
+    match Engine::compile(&PolicySources::single("p.cedar", policies), &reference()) {
+        Ok((_, warnings)) => lines(&warnings),
+        Err(errors) => lines(&errors),
+    }
+}
+
+#[test]
+fn mistakes_are_reported_all_at_once_with_place_and_help() {
+    insta::assert_snapshot!(findings(
+        r#"permit (principal, action == Mcp::Action::"filesystem/read_file", resource)
+  when { context.input.pth == "/a" };
+permit (principal, action == Mcp::Action::"tools/lst", resource);
+permit (principal, action == Mcp::Action::"tools/call", resource);
+permit (principal is Mcp::Agnt, action, resource);
+permit (principal, action == Mcp::Action::"filesystem/read_file", resource == Mcp::Server::"filesystem");
+permit (principal, action == Mcp::Action::"filesystem/read_file", resource) when { context.input.tail.lessThan(decimal("1.0")) };
+@id("a") permit (principal, action == Mcp::Action::"ping", resource);
+@id("a") permit (principal, action == Mcp::Action::"ping", resource);
+@reson("x") permit (principal, action == Mcp::Action::"ping", resource);
+@id("") permit (principal, action == Mcp::Action::"ping", resource);
+permit (principal, action == Mcp::Action::"Bad Server/x", resource);
+permit (principal, action == Mcp::Action::"ping", resource == ?resource);
+permit (principal action, resource);
+permit (principal, action == Mcp::Action::"nonsense", resource);
+"#
+    ));
+}
+
+#[test]
+fn names_that_no_server_has_yet_are_warned_of_and_do_not_break_the_set() {
+    insta::assert_snapshot!(findings(
+        r#"permit (principal, action == Mcp::Action::"filesystem/raed_file", resource) when { context.input.path == "x" };
+permit (principal, action == Mcp::Action::"github/create_issue", resource);
+permit (principal, action in Mcp::Action::"github/*", resource);
+permit (principal, action in [Mcp::Action::"filesystem/read_file", Mcp::Action::"filesystem/gone"], resource);
+permit (principal, action, resource == Mcp::Tool::"filesystem/reed_file");
+permit (principal, action in Mcp::Action::"tools/call", resource in Mcp::Server::"filesytem");
+"#
+    ));
+}
+
+#[test]
+fn a_forbid_that_also_names_an_unknown_tool_stays_in_force_for_the_known_ones() {
+    let policies = r#"permit (principal, action in Mcp::Action::"tools/call", resource);
+        forbid (principal, action in [Mcp::Action::"filesystem/gone", Mcp::Action::"filesystem/write_file"], resource);"#;
+    let (engine, warnings) =
+        Engine::compile(&PolicySources::single("p.cedar", policies), &reference()).unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(
+        effect(&call(&engine, "filesystem", "write_file", r#"{"path":"","content":""}"#)),
+        "forbidden"
+    );
+    assert_eq!(effect(&call(&engine, "filesystem", "gone", "{}")), "unknown_tool");
+}
+
+#[test]
+fn policies_without_known_tools_are_dormant_until_the_tools_are_known() {
+    let policies = r#"permit (principal, action == Mcp::Action::"session/open", resource);
+        permit (principal, action in Mcp::Action::"tools/call", resource);
+        permit (principal, action == Mcp::Action::"filesystem/read_file", resource) when { context.input.path == "/a" };"#;
+    let sources = PolicySources::single("p.cedar", policies);
+    let (before, warnings) = Engine::compile(&sources, &Catalogue::default()).unwrap();
+    assert!(!warnings.is_empty());
+    assert_eq!(effect(&call(&before, "filesystem", "read_file", r#"{"path":"/a"}"#)), "unknown_tool");
+    assert_eq!(effect(&ask(&before, "filesystem", Action::SessionOpen)), "allow");
+    let (after, warnings) = before.with_catalogue(&reference()).unwrap();
+    assert_eq!(lines(&warnings), "");
+    assert_eq!((before.digest(), sources.digest()), (after.digest(), after.digest()));
+    assert_eq!(effect(&call(&after, "filesystem", "read_file", r#"{"path":"/a"}"#)), "allow");
+}
+
+#[test]
+fn a_definition_that_would_break_the_policies_quarantines_its_tool_and_not_the_set() {
+    let policies = r#"permit (principal, action in Mcp::Action::"tools/call", resource);
+        permit (principal, action == Mcp::Action::"t/a", resource) when { context.input.path == "/a" };"#;
+    let list = |a: &str| {
+        let tool = |name: &str, property: &str| {
+            format!(
+                r#"{{"name":"{name}","inputSchema":{{"type":"object","properties":{{"{property}":{{"type":"string"}}}},"required":["{property}"]}}}}"#
+            )
+        };
+        Catalogue::of(name("t"), tools(&format!("[{},{}]", tool("a", a), tool("b", a))))
+    };
+    let engine = engine(policies, &list("path"));
+    let (after, warnings) = engine.with_catalogue(&list("file")).unwrap();
+    assert!(lines(&warnings).contains("`t/a` is denied"), "{}", lines(&warnings));
+    assert_eq!(effect(&call(&after, "t", "a", r#"{"file":"x"}"#)), "unknown_tool");
+    assert_eq!(effect(&call(&after, "t", "b", r#"{"file":"x"}"#)), "allow");
+}
+
+#[test]
+fn a_tool_that_its_server_defines_in_two_ways_is_unknown() {
+    let list = r#"[{"name":"a","inputSchema":{}},{"name":"a","inputSchema":{"type":"object"}},{"name":"b","inputSchema":{}},{"name":"b","inputSchema":{}}]"#;
+    let sources = PolicySources::single("p.cedar", "permit (principal, action, resource);");
+    let (engine, warnings) = Engine::compile(&sources, &Catalogue::of(name("t"), tools(list))).unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(effect(&call(&engine, "t", "a", "{}")), "unknown_tool");
+    assert_eq!(effect(&call(&engine, "t", "b", "{}")), "allow");
+}
+
+#[test]
+fn the_method_table_and_the_schema_name_the_same_actions() {
+    use super::super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
+    let (schema, _) = cedar_policy::Schema::from_cedarschema_str(super::super::schema::BASE).unwrap();
+    let mut declared: Vec<String> =
+        schema.actions().map(|action| action.id().unescaped().to_owned()).collect();
+    let methods = METHODS.iter().chain([&OTHER, &SESSION_OPEN]).map(|method| method.name);
+    let mut known: Vec<String> = methods.chain(GROUPS).map(str::to_owned).collect();
+    declared.sort();
+    known.sort();
+    assert_eq!(declared, known);
+}
+
+#[test]
+fn a_policy_without_an_id_is_named_by_file_and_line_and_each_has_its_own_digest() {
+    let engine = engine(
+        "\n\n@reason(\"closed\")\nforbid (principal, action, resource);\npermit (principal, action, resource);",
+        &reference(),
+    );
+    let ruling = ask(&engine, "filesystem", Action::SessionOpen);
+    assert_eq!(ids(&ruling), ["p.cedar:3".into()]);
+    let text = "@reason(\"closed\")\nforbid (principal, action, resource);";
+    assert_eq!(ruling.determining[0].digest, crate::domain::digest::Sha256Digest::of(text.as_bytes()));
+}
