@@ -1,22 +1,23 @@
 //! The critical section: counters, evaluation, reservation and the record's place in the chain, under one lock;
 //! then, outside, the wait for the receipt.
 
-use crate::attest::predicate::{self, PolicyEntry, RequestRef, TraceRef};
-use crate::attest::{AppendError, Direction as Sender, PendingReceipt, Predicate, Receipt, Statement, clip};
+use crate::attest::{AppendError, PendingReceipt, Predicate, Receipt, Statement};
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::{Stopwatch, Timestamp};
 use crate::domain::decision::{Effect, PolicyRef, Ruling};
-use crate::domain::digest::{Salt, Sha256Digest};
+use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
 use crate::policy::{Action, Direction, Engine, Listed, Query};
 use crate::wire::RequestId;
 
+use super::asked::{Asked, AskedKind};
 use super::observe::{DecisionFacts, Span, TraceContext};
 use super::permit::{Allowed, Claim};
+use super::record::Made;
 use super::report::{self, Decided};
-use super::session::{Asked, AskedKind, Core, Phase, Shared};
+use super::session::{Core, Phase, Shared};
 
 /// One message that is to be decided.
 #[derive(Debug)]
@@ -218,7 +219,9 @@ impl Shared {
                     calls: core.calls,
                     salt: &salt,
                 };
+                let evaluating = Stopwatch::start();
                 let ruling = engine.decide(&query);
+                parts.recorder.evaluation(evaluating.elapsed());
                 if let Some(child) = child {
                     child.end(None);
                 }
@@ -239,7 +242,8 @@ impl Shared {
             return Err(DenyReason::Limited);
         }
         let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, now, deny);
-        let record = self.record(&core, matter, &engine, decision, effect, deny, ruling.as_ref(), &salt);
+        let made = Made { decision, effect, deny, ruling: ruling.as_ref(), salt: &salt };
+        let record = self.record(&core, &engine, matter, &made);
         let pending = parts
             .log
             .append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
@@ -289,78 +293,6 @@ impl Shared {
             "the decision could not be recorded; nothing was forwarded"
         );
         error.deny_reason()
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record, assembled in one place")]
-    fn record(
-        &self,
-        core: &Core,
-        matter: &Matter<'_>,
-        engine: &Engine,
-        decision: DecisionId,
-        effect: Effect,
-        deny: Option<DenyReason>,
-        ruling: Option<&Ruling>,
-        salt: &Salt,
-    ) -> predicate::Decision {
-        let digest = |bytes| Sha256Digest::salted(salt, bytes);
-        let forwarded = (effect == Effect::Allow).then(|| digest(matter.forwarded));
-        let (action, resource) = self.labels(matter);
-        let by = matter.by.unwrap_or(&self.admitted);
-        let (from, principal) = match matter.action {
-            Action::Method { from: Direction::Server, .. } => {
-                (Sender::Server, format!("server:{}", self.route.server))
-            }
-            _ => (Sender::Client, by.principal().as_str().to_owned()),
-        };
-        let tool_definition = match matter.action {
-            Action::ToolCall { name, .. } => engine.tool(&self.route.server, name).map(|tool| tool.digest()),
-            _ => None,
-        };
-        let (policies, failures) = ruling.map_or_else(Default::default, |ruling| {
-            let policies = ruling.determining.iter().map(PolicyEntry::from).collect();
-            (policies, ruling.failures.iter().map(Into::into).collect())
-        });
-        predicate::Decision {
-            decision_id: decision,
-            effect,
-            mode: "enforce",
-            deny_reason: deny,
-            policies,
-            failures,
-            policy_set: engine.digest(),
-            schema: engine.schema_digest(),
-            input: ruling.map(|ruling| ruling.input_digest),
-            principal,
-            action,
-            resource,
-            server: self.route.server.clone(),
-            method: matter.method.map(clip),
-            from,
-            tool_definition,
-            token: core.current.as_ref().map(|current| current.reference.clone()),
-            evidence: by.evidence().kind(),
-            request: RequestRef::unrecorded(digest(matter.received), forwarded),
-            trace: matter
-                .trace
-                .map(|trace| TraceRef { trace_id: trace.trace_id_hex(), span_id: trace.span_id_hex() }),
-        }
-    }
-
-    /// The action and the resource as they stand in records.
-    fn labels(&self, matter: &Matter<'_>) -> (String, String) {
-        let server = &self.route.server;
-        match matter.action {
-            Action::SessionOpen => ("session/open".to_owned(), server.to_string()),
-            Action::ToolCall { name, .. } => {
-                let name = clip(&format!("{server}/{name}"));
-                (name.clone(), name)
-            }
-            Action::Method { method, target, .. } => {
-                let target = target.map(|target| clip(&format!("{server}/{target}")));
-                (clip(method), target.unwrap_or_else(|| server.to_string()))
-            }
-        }
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::attest::predicate::{self, RequestRef};
-use crate::attest::{AppendError, Direction as Sender, Predicate, Receipt, Statement};
-use crate::domain::decision::Effect;
+use crate::attest::{AppendError, Predicate, Receipt, Statement};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
@@ -15,10 +13,11 @@ use crate::domain::refusal::DenyReason;
 use crate::policy::{Listed, ToolDefinition};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
+use super::asked::{Asked, AskedKind, ListKind};
 use super::catalog::{Learned, OwnPage};
 use super::denial::Denial;
 use super::permit::{Claim, Outgoing, Permit, ToServer};
-use super::session::{Asked, AskedKind, ListKind, Phase, Shared};
+use super::session::{Phase, Shared};
 use super::standing::Standing;
 use super::verdict::ServerVerdict;
 
@@ -118,8 +117,6 @@ impl Shared {
         let no_random = |_| DenyReason::AttestationFailed;
         let salt = random::salt().map_err(no_random)?;
         let decision = DecisionId::from_uuid(random::uuid_v7(self.now()).map_err(no_random)?);
-        let digest = |frame: &Frame| Sha256Digest::salted(&salt, frame.result().unwrap_or_default());
-        let request = RequestRef::unrecorded(digest(came), Some(digest(shown)));
         let engine = self.house.parts.engines.current();
         let failed = |error: AppendError| {
             tracing::error!(target: "chancery::decision", session = %self.id, %error, "a cut list could not be recorded; it was withheld");
@@ -129,28 +126,7 @@ impl Shared {
         if core.phase == Phase::Over {
             return Err(DenyReason::SessionOver);
         }
-        let record = predicate::Decision {
-            decision_id: decision,
-            effect: Effect::Allow,
-            mode: "enforce",
-            deny_reason: None,
-            policies: Vec::new(),
-            failures: Vec::new(),
-            policy_set: engine.digest(),
-            schema: engine.schema_digest(),
-            input: None,
-            principal: format!("server:{}", self.route.server),
-            action: list.method().to_owned(),
-            resource: self.route.server.to_string(),
-            server: self.route.server.clone(),
-            method: Some(list.method().to_owned()),
-            from: Sender::Server,
-            tool_definition: None,
-            token: core.current.as_ref().map(|current| current.reference.clone()),
-            evidence: self.admitted.evidence().kind(),
-            request,
-            trace: None,
-        };
+        let record = self.cut_record(&core, &engine, decision, &salt, (came, shown), list.method());
         let log = &self.house.parts.log;
         let pending = log.append(&self.chain, |link| Statement::new(Predicate::Decision(record), link));
         drop(core);

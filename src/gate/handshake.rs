@@ -15,9 +15,10 @@ use crate::domain::secret::Secret;
 use crate::token::IssuedToken;
 use crate::wire::{Frame, Kind, RequestId, meta, replies};
 
+use super::asked::Asked;
 use super::denial::{Denial, INVALID_REQUEST};
 use super::renew;
-use super::session::{Asked, Current, Handle, Phase, Shared, token_ref};
+use super::session::{Current, Handle, Phase, Shared, token_ref};
 use super::verdict::ServerVerdict;
 
 /// The gateway's entry in `InitializeResult._meta` on stdio, where no header can carry the token.
@@ -84,7 +85,6 @@ impl Shared {
         }
         core.phase = Phase::Open(revision);
         core.own.capable = has_tools(frame);
-        core.current = Some(Current::of(&issued));
         core.handle = Some(Handle { token: issued.token, sha256: issued.sha256 });
         drop(core);
         tracing::info!(
@@ -122,12 +122,18 @@ impl Shared {
             evidence: self.admitted.evidence().kind(),
         };
         let appended = {
-            let core = self.core.lock();
+            let mut core = self.core.lock();
             if core.phase == Phase::Over {
                 return Err(DenyReason::SessionOver);
             }
             let log = &self.house.parts.log;
-            log.append(&self.chain, |link| Statement::new(Predicate::SessionOpen(record), link))
+            let appended =
+                log.append(&self.chain, |link| Statement::new(Predicate::SessionOpen(record), link));
+            // Every record after this one names the token, the refusal of what comes too early included.
+            if appended.is_ok() {
+                core.current = Some(Current::of(issued));
+            }
+            appended
         };
         let written = match appended {
             Ok(pending) => pending.await.map(drop),

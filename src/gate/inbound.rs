@@ -10,11 +10,12 @@ use crate::policy::{Action, Direction};
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind, RequestId};
 
+use super::asked::AskedKind;
 use super::decide::{Enter, Matter, Outcome};
 use super::denial::Denial;
 use super::onward::Onward;
 use super::permit::{Claim, Outgoing, Permit, ToClient};
-use super::session::{AskedKind, Phase, Session, Shared};
+use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
 use super::verdict::{Arrival, DropReason, ServerVerdict};
 

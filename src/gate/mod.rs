@@ -16,6 +16,7 @@
 //!
 //! layer: L3
 
+mod asked;
 mod catalog;
 mod config;
 mod decide;
@@ -31,6 +32,7 @@ mod open;
 mod pending;
 mod permit;
 mod pipeline;
+mod record;
 mod registry;
 mod renew;
 mod report;

@@ -16,13 +16,14 @@ use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind};
 
 use super::Gate;
+use super::asked::AskedKind;
 use super::decide::{Enter, Matter, Outcome};
 use super::denial::{Denial, no_session_reply};
 use super::onward::Onward;
 use super::permit::{Permit, ToServer};
 use super::pipeline;
 use super::route::Route;
-use super::session::{AskedKind, Session, Shared};
+use super::session::{Session, Shared};
 use super::verdict::{Arrival, Refused, ResumeError};
 
 impl Gate {
@@ -71,15 +72,22 @@ impl Gate {
             enter: Enter::OfClient { id: request, progress: None, kind: AskedKind::Initialize },
         };
         let outcome = shared.decide(&matter, &mut onward.span).await;
-        let permit = match outcome {
+        match outcome {
             Outcome::Allowed { allowed, receipt, claim } => {
                 let outgoing = onward.outgoing(&shared, Some(request));
                 onward.hand_over(&shared, request);
-                Permit::decided(&allowed, receipt, Arc::clone(&shared), outgoing, claim)
-                    .ok_or_else(|| refuse(DenyReason::AttestationFailed, None))
+                match Permit::decided(&allowed, receipt, Arc::clone(&shared), outgoing, claim) {
+                    Some(permit) => Ok((session, permit)),
+                    None => {
+                        shared.discard();
+                        Err(refuse(DenyReason::AttestationFailed, None))
+                    }
+                }
             }
             Outcome::Denied { decision, reason, policies, attestation, .. } => {
                 onward.end(Some(reason.as_str()));
+                // The chain ends in order; nothing rests on the record of that.
+                let _written_later = shared.end(CloseReason::Handshake);
                 let denial = Denial {
                     decision: Some(decision),
                     policies: &policies,
@@ -90,14 +98,8 @@ impl Gate {
             }
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
-                Err(refuse(reason, None))
-            }
-        };
-        match permit {
-            Ok(permit) => Ok((session, permit)),
-            Err(refused) => {
                 shared.discard();
-                Err(refused)
+                Err(refuse(reason, None))
             }
         }
     }

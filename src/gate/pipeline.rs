@@ -13,13 +13,14 @@ use crate::policy::{Action, Direction};
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind, RequestId, WireError};
 
+use super::asked::{Asked, AskedKind, ListKind};
 use super::catalog::OWN_ID_PREFIX;
 use super::config::HiddenTools;
 use super::decide::{Enter, Matter, Outcome};
 use super::denial::{Denial, discover_reply};
 use super::onward::Onward;
 use super::permit::{Claim, Delivery, Outgoing, Permit, ToServer};
-use super::session::{Asked, AskedKind, ListKind, Phase, Session, Shared};
+use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
 use super::verdict::{Arrival, DropReason, Verdict};
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attest::predicate::{SessionClose, TokenRef};
 use crate::attest::{Chain, CloseReason, PendingReceipt, Predicate, Statement};
 use crate::domain::admitted::Admitted;
-use crate::domain::clock::{Stopwatch, Timestamp};
+use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::refusal::DenyReason;
@@ -23,10 +23,10 @@ use crate::policy::SessionEntities;
 use crate::token::{Client, IssuedToken};
 use crate::wire::RequestId;
 
+use super::asked::{Asked, AskedKind};
 use super::catalog::{OwnLists, SeenTools};
 use super::denial::Denial;
 use super::house::House;
-use super::observe::Span;
 use super::pending::Pending;
 use super::permit::Claim;
 use super::route::Route;
@@ -120,56 +120,6 @@ impl Current {
 /// Names an issued token in records.
 pub(super) fn token_ref(issued: &IssuedToken) -> TokenRef {
     TokenRef { jti: issued.claims.jti, kid: issued.kid.as_str().into(), sha256: issued.sha256 }
-}
-
-/// A request under way to the tool server.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) kind: AskedKind,
-    pub(super) method: Arc<str>,
-    pub(super) since: Stopwatch,
-    pub(super) span: Option<Box<dyn Span>>,
-    /// The child span of the time at the tool server.
-    pub(super) upstream: Option<Box<dyn Span>>,
-}
-
-/// What becomes of a request's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AskedKind {
-    /// It completes the handshake.
-    Initialize,
-    /// It is filtered.
-    List(ListKind),
-    /// The gateway asked for itself.
-    OwnTools,
-    /// It passes as it is.
-    Plain,
-}
-
-/// Lists that are filtered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListKind {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl Asked {
-    pub(super) fn new(kind: AskedKind, method: &str) -> Self {
-        Self { kind, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
-    }
-
-    /// Ends its spans; `error` is the semantic conventions' `error.type`.
-    pub(super) fn end(self, shared: &Shared, error: Option<&str>) {
-        if let Some(upstream) = self.upstream {
-            upstream.end(error);
-        }
-        if let Some(span) = self.span {
-            span.end(error);
-        }
-        shared.house.parts.recorder.operation(&self.method, error, self.since.elapsed());
-    }
 }
 
 impl Shared {
@@ -296,7 +246,7 @@ impl Shared {
         appended.inspect_err(|error| self.close_unrecorded(error)).ok()
     }
 
-    /// Takes a session that was refused out of the table; its chain ends with the refusal.
+    /// Takes a session that was refused without a record out of the table.
     pub(super) fn discard(&self) {
         self.core.lock().phase = Phase::Over;
         self.ended.cancel();

@@ -1,0 +1,58 @@
+//! A request under way to the tool server: what becomes of its answer, and the spans that end with it.
+
+use std::sync::Arc;
+
+use crate::domain::clock::Stopwatch;
+
+use super::observe::Span;
+use super::session::Shared;
+
+/// A request under way to the tool server.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) kind: AskedKind,
+    pub(super) method: Arc<str>,
+    pub(super) since: Stopwatch,
+    pub(super) span: Option<Box<dyn Span>>,
+    /// The child span of the time at the tool server.
+    pub(super) upstream: Option<Box<dyn Span>>,
+}
+
+/// What becomes of a request's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskedKind {
+    /// It completes the handshake.
+    Initialize,
+    /// It is filtered.
+    List(ListKind),
+    /// The gateway asked for itself.
+    OwnTools,
+    /// It passes as it is.
+    Plain,
+}
+
+/// Lists that are filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Asked {
+    pub(super) fn new(kind: AskedKind, method: &str) -> Self {
+        Self { kind, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
+    }
+
+    /// Ends its spans; `error` is the semantic conventions' `error.type`.
+    pub(super) fn end(self, shared: &Shared, error: Option<&str>) {
+        if let Some(upstream) = self.upstream {
+            upstream.end(error);
+        }
+        if let Some(span) = self.span {
+            span.end(error);
+        }
+        shared.house.parts.recorder.operation(&self.method, error, self.since.elapsed());
+    }
+}
