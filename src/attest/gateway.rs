@@ -72,9 +72,10 @@ pub struct GatewayStop {
 
 /// Another key, or another trust bundle, is in force from here on; this record is the first under it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct KeyChange {
     /// The id of the key before.
-    pub previous: String,
+    pub previous_key: String,
     /// The key now.
     pub key: KeyRef,
 }

@@ -332,3 +332,16 @@ pub(crate) fn kind(statement: &Value) -> &str {
     let kind = statement["predicateType"].as_str().unwrap();
     kind.strip_prefix(super::PREDICATE_PREFIX).unwrap().strip_suffix(super::PREDICATE_SUFFIX).unwrap()
 }
+
+/// A line of the log as `key` would sign it, without its newline.
+pub(crate) fn seal(payload: &str, keyid: &str, key: &ActiveKey) -> String {
+    let mut line = Vec::new();
+    let signature = key.sign(&dsse::pae(dsse::PAYLOAD_TYPE, payload.as_bytes())).unwrap();
+    dsse::write(&mut line, payload.as_bytes(), keyid, signature.der());
+    String::from_utf8(line).unwrap().trim_end().to_owned()
+}
+
+/// The payload of a line.
+pub(crate) fn payload(line: &str) -> String {
+    String::from_utf8(dsse::read(line.as_bytes()).unwrap().payload).unwrap()
+}

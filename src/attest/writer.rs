@@ -388,8 +388,8 @@ impl Writer {
     /// What to say if `key` is not the one that signed the record before.
     fn key_change(&self, key: &Signing) -> Option<Predicate> {
         let known = self.key.as_ref().filter(|known| known.reference != key.reference)?;
-        let previous = known.reference.kid.clone();
-        Some(Predicate::KeyChange(KeyChange { previous, key: key.reference.clone() }))
+        let previous_key = known.reference.kid.clone();
+        Some(Predicate::KeyChange(KeyChange { previous_key, key: key.reference.clone() }))
     }
 
     fn draft(&self, key: Signing) -> Draft {

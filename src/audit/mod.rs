@@ -15,5 +15,8 @@ mod session;
 mod trust;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use report::{Check, Counts, Finding, Note, RecordRef, Report};
 pub use verify::{AuditError, Progress, verify};

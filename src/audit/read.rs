@@ -185,8 +185,9 @@ pub(super) struct Stop {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct KeyChange {
-    pub(super) previous: String,
+    pub(super) previous_key: String,
     pub(super) key: Key,
 }
 

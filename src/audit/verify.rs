@@ -253,7 +253,7 @@ impl Walk<'_> {
             "key-change" => Some(record.body::<read::KeyChange>().map_err(unread)?),
             _ => None,
         };
-        let change = change.as_ref().map(|change| (&*change.previous, &change.key));
+        let change = change.as_ref().map(|change| (&*change.previous_key, &change.key));
         run.signed_by(kid, &record.kind, change)?;
         let number = run.number;
         let (chain, in_order) = match header.session {
