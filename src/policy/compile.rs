@@ -18,6 +18,7 @@ use super::engine::{Compiled, Engine, ToolEntry};
 use super::entities::{TYPES, server_entity, tool_entity, uid};
 use super::index::{Index, id_of, position_of};
 use super::names::{Names, Verdict};
+use super::reads::Reads;
 use super::schema::{TypedTool, generate, with_stubs};
 use super::sources::{PolicySources, Statement};
 use super::types::Record;
@@ -224,6 +225,7 @@ impl Parsed<'_> {
                 reason: self.policy.annotation("reason").filter(|reason| !reason.is_empty()).map(Into::into),
             },
             shadow: self.policy.annotation("shadow").is_some(),
+            reads: Reads::of(&self.policy),
             forbid: self.policy.effect() == cedar_policy::Effect::Forbid,
             policy: self.policy,
         }
@@ -319,7 +321,9 @@ fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings
         let at = position_of(id)?;
         Some((parsed.get(at)?, checked.get(at)?))
     };
+    let mut wrong = BTreeSet::new();
     for error in result.validation_errors() {
+        wrong.insert(error.policy_id().clone());
         match of(error.policy_id()) {
             // What has no name is told already, in better words.
             Some((_, verdict)) if verdict.refused => {}
@@ -329,18 +333,28 @@ fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings
             None => findings.whole(&error.to_string()),
         }
     }
+    let mut impossible = BTreeMap::new();
     for warning in result.validation_warnings() {
         let Some((policy, verdict)) = of(warning.policy_id()) else { continue };
-        let (at, id) = (&policy.statement, Some(&policy.id));
+        let told = verdict.refused || verdict.dormant || wrong.contains(warning.policy_id());
         match warning {
-            ValidationWarning::ImpossiblePolicy(_) if verdict.refused || verdict.dormant => {}
+            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
+                if told => {}
             ValidationWarning::ImpossiblePolicy(_) => {
-                let help =
-                    "its scope and conditions exclude each other: no request can satisfy them all".to_owned();
-                findings.add(Severity::Error, at, None, id, "this policy can never apply", Some(help));
+                impossible.entry(warning.policy_id()).or_insert(None);
             }
-            other => report(findings, Severity::Warning, at, id, other),
+            ValidationWarning::InvalidActionApplication(_) => {
+                impossible.insert(warning.policy_id(), warning.help().map(|help| help.to_string()));
+            }
+            other => report(findings, Severity::Warning, &policy.statement, Some(&policy.id), other),
         }
+    }
+    for (id, help) in impossible {
+        let Some((policy, _)) = of(id) else { continue };
+        let help =
+            help.unwrap_or_else(|| "no request can satisfy its scope and its conditions together".to_owned());
+        let message = "this policy can never apply";
+        findings.add(Severity::Error, &policy.statement, None, Some(&policy.id), message, Some(help));
     }
     findings.0.sort_by(|a, b| (&a.file, a.span, b.severity).cmp(&(&b.file, b.span, a.severity)));
 }

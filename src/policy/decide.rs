@@ -1,8 +1,8 @@
 //! One decision: from a message's action and arguments to a ruling.
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, Policy, PolicyId,
-    PolicySet, Request, RestrictedExpression as Expr,
+    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, PolicyId, PolicySet,
+    Request, RestrictedExpression as Expr,
 };
 
 use crate::domain::decision::{Effect, PolicyFailure, PolicyRef, Ruling};
@@ -11,7 +11,7 @@ use crate::domain::refusal::DenyReason;
 
 use super::engine::Engine;
 use super::index::position_of;
-use super::input::convert;
+use super::input::{Opaque, convert};
 use super::json::{Json, parse, write_string};
 use super::methods::About;
 use super::query::{Action, Direction, Query};
@@ -41,8 +41,8 @@ pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
 /// A request, ready for Cedar.
 struct Asked {
     request: Request,
-    /// Pointers of arguments that Cedar can't hold exactly.
-    opaque: Vec<String>,
+    /// Arguments that Cedar can't hold exactly.
+    opaque: Vec<Opaque>,
 }
 
 impl Asked {
@@ -83,9 +83,11 @@ impl Asked {
         input_digest: Sha256Digest,
     ) -> Ruling {
         let slice = target.slice(engine);
-        let found = match self.opaque.first() {
-            None => evaluate(&self.request, &slice.enforced, &target.entities),
-            Some(_) => evaluate_partially(&self.request, &slice.enforced, &target.entities),
+        let observers = self.observers(engine, &slice.enforced);
+        let found = match observers.is_empty() {
+            true => evaluate(&self.request, &slice.enforced, &target.entities),
+            // What can be decided without the missing value counts: another policy may forbid.
+            false => evaluate(&self.request, &without(&slice.enforced, &observers), &target.entities),
         };
         let mut failures: Vec<_> = found.errors.iter().filter_map(|error| failure(engine, error)).collect();
         failures.sort_by(|a, b| a.policy.id.cmp(&b.policy.id));
@@ -99,8 +101,9 @@ impl Asked {
             ruling.determining = determining;
         } else if forbid_failed {
             ruling.deny = Some(DenyReason::ForbidError);
-        } else if found.undecided {
-            let at = self.opaque.join("`, `");
+        } else if !observers.is_empty() {
+            let at: Vec<&str> = self.opaque.iter().map(|opaque| opaque.pointer.as_str()).collect();
+            let at = at.join("`, `");
             ruling.deny = Some(DenyReason::InvalidInput);
             ruling.failures.push(PolicyFailure {
                 policy: gateway_check(),
@@ -120,15 +123,29 @@ impl Asked {
         ruling
     }
 
+    /// The policies that can observe an argument that is missing here because Cedar can't hold it.
+    fn observers(&self, engine: &Engine, policies: &PolicySet) -> Vec<PolicyId> {
+        if self.opaque.is_empty() {
+            return Vec::new();
+        }
+        let observes = |id: &PolicyId| {
+            let compiled = position_of(id).and_then(|at| engine.policies.get(at));
+            compiled.is_none_or(|c| self.opaque.iter().any(|opaque| c.reads.observes(&opaque.property)))
+        };
+        policies.policies().map(|policy| policy.id().clone()).filter(observes).collect()
+    }
+
     fn shadow(&self, engine: &Engine, policies: &PolicySet, entities: &Entities) -> Vec<PolicyRef> {
         if policies.is_empty() {
             return Vec::new();
         }
+        let observers = self.observers(engine, policies);
         // Each on its own: a shadow forbid must not hide a shadow permit.
-        let matched = policies.policies().filter(|policy| {
-            PolicySet::from_policies([(*policy).clone()])
-                .is_ok_and(|set| !evaluate(&self.request, &set, entities).reasons.is_empty())
-        });
+        let matched =
+            policies.policies().filter(|policy| !observers.contains(policy.id())).filter(|policy| {
+                PolicySet::from_policies([(*policy).clone()])
+                    .is_ok_and(|set| !evaluate(&self.request, &set, entities).reasons.is_empty())
+            });
         let ids: Vec<PolicyId> = matched.map(|policy| policy.id().clone()).collect();
         references(engine, &ids)
     }
@@ -139,8 +156,6 @@ struct Found {
     decision: Decision,
     reasons: Vec<PolicyId>,
     errors: Vec<AuthorizationError>,
-    /// Whether a policy has no result because it reads what is unknown.
-    undecided: bool,
 }
 
 fn evaluate(request: &Request, policies: &PolicySet, entities: &Entities) -> Found {
@@ -150,24 +165,14 @@ fn evaluate(request: &Request, policies: &PolicySet, entities: &Entities) -> Fou
         decision: response.decision(),
         reasons: diagnostics.reason().cloned().collect(),
         errors: diagnostics.errors().cloned().collect(),
-        undecided: false,
     }
 }
 
-/// With arguments that are unknown: what can be decided without them counts, what can't is told apart.
-fn evaluate_partially(request: &Request, policies: &PolicySet, entities: &Entities) -> Found {
-    let response = Authorizer::new().is_authorized_partial(request, policies, entities);
-    let residual: Vec<PolicyId> =
-        response.nontrivial_residuals().map(|policy: Policy| policy.id().clone()).collect();
-    let concrete = response.concretize();
-    let diagnostics = concrete.diagnostics();
-    let of_residual = |error: &&AuthorizationError| !residual.contains(policy_of(error));
-    Found {
-        decision: concrete.decision(),
-        reasons: diagnostics.reason().cloned().collect(),
-        errors: diagnostics.errors().filter(of_residual).cloned().collect(),
-        undecided: !residual.is_empty(),
-    }
+/// `policies` without those named.
+fn without(policies: &PolicySet, named: &[PolicyId]) -> PolicySet {
+    let kept = policies.policies().filter(|policy| !named.contains(policy.id())).cloned();
+    // Ids are distinct already; an empty set denies.
+    PolicySet::from_policies(kept).unwrap_or_default()
 }
 
 fn policy_of(error: &AuthorizationError) -> &PolicyId {

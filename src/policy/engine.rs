@@ -16,6 +16,7 @@ use super::diagnostic::{PolicyDiagnostic, Warning};
 use super::entities::{SessionEntities, SessionFacts};
 use super::index::Index;
 use super::query::{Listed, Query};
+use super::reads::Reads;
 use super::sources::PolicySources;
 use super::types::Record;
 use super::visible;
@@ -29,6 +30,8 @@ pub(super) struct Compiled {
     /// `@shadow`: recorded, never enforced.
     pub(super) shadow: bool,
     pub(super) forbid: bool,
+    /// What it can observe of a call's arguments.
+    pub(super) reads: Reads,
 }
 
 /// A tool that decisions know.

@@ -1,8 +1,8 @@
 //! From a call's arguments to the attributes that policies see, without loss.
 //!
-//! A value that doesn't fit the tool's schema is an error that names its place, never the value (I7). A value that
-//! fits but that Cedar can't hold exactly becomes an *unknown*: a policy that reads it has no result, and the call is
-//! refused; a policy that doesn't is not affected.
+//! A value that doesn't fit the tool's schema is an error that names its place, never the value (I7). A property with
+//! a value that fits but that Cedar can't hold exactly is left out and named as opaque: the call is refused if a policy
+//! that applies can observe it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,20 +37,29 @@ pub(super) struct InputError {
 pub(super) struct Input {
     /// The value of `context.input`.
     pub(super) value: Expr,
-    /// Pointers of what Cedar can't hold exactly, in order.
-    pub(super) opaque: Vec<String>,
+    /// What was left out because Cedar can't hold it exactly.
+    pub(super) opaque: Vec<Opaque>,
+}
+
+/// A value that has no exact Cedar value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opaque {
+    /// The tool's property that it is in; the whole property is left out.
+    pub(super) property: String,
+    /// Where it is: a JSON pointer into `arguments`.
+    pub(super) pointer: String,
 }
 
 /// Converts `arguments` to the attributes of `record`.
 pub(super) fn convert(record: &Record, arguments: &Json<'_>) -> Result<Input, InputError> {
-    let mut converter = Converter { path: String::new(), opaque: Vec::new() };
+    let mut converter = Converter::default();
     let value = converter.record(record, arguments)?;
     Ok(Input { value, opaque: converter.opaque })
 }
 
 /// Whether `value` is of type `ty`, exactly.
 pub(super) fn fits(ty: &Type, value: &Json<'_>) -> bool {
-    let mut converter = Converter { path: String::new(), opaque: Vec::new() };
+    let mut converter = Converter::default();
     converter.value(ty, value).is_ok() && converter.opaque.is_empty()
 }
 
@@ -65,9 +74,14 @@ pub(super) fn companions<'a>(
     names.filter(|suffix| record.field(&format!("{}{suffix}", field.name)).is_none())
 }
 
+#[derive(Default)]
 struct Converter {
     path: String,
-    opaque: Vec<String>,
+    /// How many records deep.
+    depth: usize,
+    /// The property of the outermost record that is being converted.
+    property: String,
+    opaque: Vec<Opaque>,
 }
 
 impl Converter {
@@ -75,9 +89,10 @@ impl Converter {
         Err(InputError { pointer: self.path.clone(), what })
     }
 
+    /// Notes that the value here has no exact Cedar value; what is returned is dropped with the property.
     fn unknown(&mut self) -> Expr {
-        self.opaque.push(self.path.clone());
-        Expr::new_unknown(format!("input{}", self.path))
+        self.opaque.push(Opaque { property: self.property.clone(), pointer: self.path.clone() });
+        Expr::new_bool(false)
     }
 
     fn at<T>(&mut self, step: &str, inner: impl FnOnce(&mut Self) -> T) -> T {
@@ -100,7 +115,12 @@ impl Converter {
         let mut pairs = Vec::with_capacity(record.fields.len() + 2);
         for field in &record.fields {
             let value = by_name.get(field.name.as_str()).copied();
+            if self.depth == 0 {
+                self.property.clone_from(&field.name);
+            }
+            self.depth += 1;
             self.at(&field.name, |this| this.field(record, field, value, &mut pairs))?;
+            self.depth -= 1;
         }
         // Names are distinct by construction, so this can't fail.
         Expr::new_record(pairs).or_else(|_duplicate| self.fail("has two properties of one name"))
@@ -131,7 +151,11 @@ impl Converter {
             pairs.push((format!("{}{suffix}", field.name), attribute));
         }
         if let Some(value) = value.filter(|_| !null) {
-            pairs.push((field.name.clone(), self.value(&field.ty, value)?));
+            let before = self.opaque.len();
+            let converted = self.value(&field.ty, value)?;
+            if self.opaque.len() == before || self.depth > 1 {
+                pairs.push((field.name.clone(), converted));
+            }
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ mod methods;
 mod names;
 mod number;
 mod query;
+mod reads;
 mod schema;
 mod sources;
 mod store;

@@ -103,7 +103,7 @@ fn compiled(policies: &[String]) -> Option<Engine> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_decides_like_the_whole_set(

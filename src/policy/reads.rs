@@ -1,0 +1,117 @@
+//! Which arguments a policy can observe: found once, when it is compiled.
+//!
+//! Needed where an argument has no exact Cedar value: the policies that can't observe it are evaluated without it,
+//! and one that can makes the call be refused. In doubt a policy counts as observing.
+
+use std::collections::HashSet;
+
+use cedar_policy::Policy;
+use serde_json::Value;
+
+/// What a policy can observe of `context.input`.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Every name and text that its conditions mention; an attribute that is not among them is not read by name.
+    mentioned: HashSet<String>,
+    /// Whether it uses `context` or `context.input` as a whole, as in a comparison.
+    whole: bool,
+}
+
+impl Reads {
+    /// Of the conditions of `policy`.
+    pub(super) fn of(policy: &Policy) -> Self {
+        let mut reads = Self::default();
+        match policy.to_json().ok().and_then(|mut json| json.get_mut("conditions").map(Value::take)) {
+            Some(conditions) => reads.visit(&conditions),
+            None => reads.whole = true,
+        }
+        reads
+    }
+
+    /// Whether it can observe the property `name` of the input, or anything in it.
+    pub(super) fn observes(&self, name: &str) -> bool {
+        self.whole || self.mentioned.contains(name)
+    }
+
+    fn visit(&mut self, node: &Value) {
+        match node {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    self.mentioned.insert(key.clone());
+                    let access = matches!(key.as_str(), "." | "has").then(|| value.get("left")).flatten();
+                    match access {
+                        // `context.time`, `context has input`, `context.input.path`: what is read has its name in it.
+                        Some(left) if is_context(left) && is_part(key, value) => self.mention(value),
+                        Some(left) if is_input(left) => self.mention(value),
+                        _ if key == "Var" && value == "context" => self.whole = true,
+                        _ => self.visit(value),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.visit(item)),
+            Value::String(text) => {
+                self.mentioned.insert(text.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes every text below `node` without looking at its structure.
+    fn mention(&mut self, node: &Value) {
+        match node {
+            Value::Object(members) => members.values().for_each(|value| self.mention(value)),
+            Value::Array(items) => items.iter().for_each(|item| self.mention(item)),
+            Value::String(text) => {
+                self.mentioned.insert(text.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_context(node: &Value) -> bool {
+    node.get("Var").is_some_and(|var| var == "context")
+}
+
+/// `context.input`
+fn is_input(node: &Value) -> bool {
+    node.get(".").is_some_and(|access| {
+        access.get("left").is_some_and(is_context) && access.get("attr").is_some_and(|attr| attr == "input")
+    })
+}
+
+/// A test for, or the value of, an attribute of `context`; `context.input` as a value is the whole of it.
+fn is_part(operator: &str, access: &Value) -> bool {
+    operator == "has" || access.get("attr").is_some_and(|attr| attr.is_string() && attr != "input")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_is_observed_by_name_or_with_the_whole() {
+        for (condition, observed) in [
+            ("context.input.n > 1", true),
+            ("context.input has n", true),
+            ("context has input.n", true),
+            ("context[\"input\"][\"n\"] > 1", true),
+            ("(if true then context.input else context.input).n > 1", true),
+            ("context.input == {m: 1}", true),
+            ("context == {m: 1}", true),
+            ("[context.input].contains({m: 1})", true),
+            ("{m: context}.m.input.m > 1", true),
+            ("context.input.who.n > 1", true),
+            ("context.input.m > 1 && context.source == \"x\"", false),
+            ("context has input && context.input has m && context.input.m.k == 1", false),
+            ("principal.session.calls > 1", false),
+            ("true", false),
+        ] {
+            for kind in ["when", "unless"] {
+                let text = format!("permit (principal, action, resource) {kind} {{ {condition} }};");
+                let reads = Reads::of(&Policy::parse(None, &text).unwrap());
+                assert_eq!(reads.observes("n"), observed, "{text} {reads:?}");
+            }
+        }
+    }
+}
