@@ -24,6 +24,7 @@ mod gateway;
 mod labels;
 mod log;
 pub mod predicate;
+mod queue;
 mod receipt;
 mod segment;
 mod statement;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::chain::{Chain, Position};
+use super::chain::Position;
 use super::config::Durability;
 use super::directory::{Layout, Lock};
 use super::draft::{Draft, Signing};
@@ -17,13 +17,13 @@ use super::gateway::{GatewayStart, GatewayStop, KeyChange, LogGap, TornTail};
 use super::labels::GapCause;
 use super::log::Shared;
 use super::predicate::Predicate;
+use super::queue::{Job, Queued, Record};
 use super::receipt::Receipt;
 use super::segment::{Open, Segments};
-use super::statement::{GatewayInfo, Link};
+use super::statement::GatewayInfo;
 use super::{archive, tail};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::DecisionId;
 use crate::domain::recorder::SharedRecorder;
 use crate::keys::Signer;
 
@@ -34,38 +34,6 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// After a failure: when to try again, doubled up to the longest wait.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-
-type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
-
-/// What reaches the writer.
-pub(super) enum Job {
-    /// Write this.
-    Append(Box<Queued>),
-    /// Write what came before, then end, then say so.
-    Close(oneshot::Sender<()>),
-}
-
-/// A record that waits.
-pub(super) enum Queued {
-    /// Of a session: complete but for its signature.
-    Record(Record),
-    /// Of the gateway: the writer gives it its place.
-    Gateway { predicate: Predicate, reply: Reply },
-}
-
-/// A session's record with its place.
-pub(super) struct Record {
-    pub(super) chain: Chain,
-    pub(super) generation: u64,
-    pub(super) link: Link,
-    pub(super) time: Timestamp,
-    pub(super) payload: Vec<u8>,
-    pub(super) digest: Sha256Digest,
-    pub(super) decision: Option<DecisionId>,
-    /// None under `queued`, whose receipt was given at once.
-    pub(super) reply: Option<Reply>,
-    pub(super) since: Instant,
-}
 
 /// What the writer works with.
 pub(super) struct Parts {
@@ -405,14 +373,5 @@ impl Writer {
         self.position = draft.position();
         self.key = Some(draft.into_key());
         Ok(())
-    }
-}
-
-impl Queued {
-    fn size(&self) -> usize {
-        match self {
-            Self::Record(record) => record.payload.len(),
-            Self::Gateway { .. } => 1024,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A segment's lines, one at a time and never larger than a record can be.
+//! What lies on disk, read in bounded portions: a segment's lines never larger than a record can be.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -6,6 +6,13 @@ use std::path::Path;
 
 /// Longest line: a record's largest payload (256 KiB) in base64, its signature, and room to spare.
 const MAX_LINE: u64 = 512 * 1024;
+
+/// A small file, of which more than `max` bytes are never read.
+pub(super) fn read_file(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(max).read_to_end(&mut content)?;
+    Ok(content)
+}
 
 /// One line of a segment.
 pub(super) enum Line<'a> {

@@ -14,6 +14,7 @@ mod run;
 mod session;
 mod trust;
 mod verify;
+mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,14 @@
 //! Policy sets: announced before they decide, archived as announced.
 
 use std::collections::HashSet;
-use std::fs;
 
+use super::lines::read_file;
 use super::read::PolicyChange;
 use crate::attest::{Layout, policy_file_name};
 use crate::domain::digest::Sha256Digest;
+
+/// Most that is read of an archived policy file, in bytes.
+const MAX_POLICY: u64 = 64 * 1024 * 1024;
 
 /// The policy sets that one run announced.
 #[derive(Debug, Default)]
@@ -22,7 +25,7 @@ impl Announced {
         for file in &change.files {
             let path = dir.join(policy_file_name(&file.name, &file.sha256));
             let missing = |error| format!("`{}` is not archived ({}: {error})", file.name, path.display());
-            let text = fs::read(&path).map_err(missing)?;
+            let text = read_file(&path, MAX_POLICY).map_err(missing)?;
             if Sha256Digest::of(&text) != file.sha256 {
                 return Err(format!("`{}` was altered in the archive ({})", file.name, path.display()));
             }

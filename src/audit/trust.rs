@@ -1,12 +1,11 @@
 //! Archived chains, believed only as far as the caller's bundle and identity carry them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::lines::read_file;
 use crate::attest::Layout;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
@@ -69,9 +68,9 @@ impl<'a> Trust<'a> {
         let thumbprint = Sha256Digest::from_bytes(thumbprint.ok_or("the key id's thumbprint is not one")?);
         let path = self.layout.chain(&thumbprint);
         let missing = |error| format!("its chain is not archived ({}: {error})", path.display());
-        let mut text = String::new();
-        File::open(&path).and_then(|file| file.take(MAX_CHAIN).read_to_string(&mut text)).map_err(missing)?;
-        let chain = CertificateChain::from_pem(&text).map_err(|error| error.to_string())?;
+        let text = read_file(&path, MAX_CHAIN).map_err(missing)?;
+        let chain =
+            CertificateChain::from_pem(&String::from_utf8_lossy(&text)).map_err(|error| error.to_string())?;
         let leaf = chain.verify(self.bundle, at).map_err(|error| error.to_string())?;
         if leaf.key_id != id {
             return Err(format!("the archived chain is of {}", leaf.key_id));

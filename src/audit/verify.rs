@@ -1,21 +1,16 @@
-//! The walk over the log: one record after the other, the first thing that is wrong with each.
+//! The way in: what is asked, by whom, and the files in their order.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::lines::{Line, Lines};
-use super::read::{self, Record};
-use super::report::{Check, Finding, RecordRef, Report};
-use super::run::RunState;
-use super::session::{self, SessionState, Wrong};
-use super::trust::Trust;
-use crate::attest::{FORMAT, Layout, LogFile, dsse};
-use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::{GatewayRunId, SessionId, SpiffeId};
+use super::lines::{Line, Lines, read_file};
+use super::report::{Check, Report};
+use super::walk::Walk;
+use crate::attest::{FORMAT, Layout, LogFile};
+use crate::domain::ids::SpiffeId;
 use crate::keys::TrustBundle;
 
-/// How far a chain's time may go back before it is noted: clocks are corrected.
-const CLOCK_TOLERANCE_MS: u128 = 5_000;
+/// Most that is read of `log.json`, in bytes.
+const MAX_LOG_FILE: u64 = 64 * 1024;
 
 /// Who wants to know how far verification is.
 pub trait Progress {
@@ -73,7 +68,7 @@ pub fn verify(
         return Err(AuditError::TrustDomain { bundle, identity });
     }
     let layout = Layout::at(dir);
-    let text = match std::fs::read(layout.log_file()) {
+    let text = match read_file(&layout.log_file(), MAX_LOG_FILE) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(AuditError::NotALog { dir: dir.to_owned(), missing: "log.json" });
@@ -83,369 +78,51 @@ pub fn verify(
     if !layout.records().is_dir() {
         return Err(AuditError::NotALog { dir: dir.to_owned(), missing: "records" });
     }
-    let mut walk = Walk {
-        layout: &layout,
-        identity,
-        trust: Trust::new(&layout, bundle, identity),
-        report: Report::new(dir.display().to_string(), identity.to_string()),
-        sessions: HashMap::new(),
-        runs: HashSet::new(),
-        run: None,
-        last: None,
-        doubt: false,
-        file: "log.json".to_owned(),
-        line: 0,
-    };
-    walk.log_file(&text);
-    walk.segments(progress)?;
+    let mut walk = Walk::new(&layout, bundle, identity);
+    log_file(&mut walk, &text, identity);
+    segments(&mut walk, &layout, progress)?;
     Ok(walk.finish())
 }
 
-struct Walk<'a> {
-    layout: &'a Layout,
-    identity: &'a SpiffeId,
-    trust: Trust<'a>,
-    report: Report,
-    sessions: HashMap<SessionId, SessionState>,
-    runs: HashSet<GatewayRunId>,
-    run: Option<RunState>,
-    /// Digest of the record before.
-    last: Option<Sha256Digest>,
-    /// The record before could not be read.
-    doubt: bool,
-    file: String,
-    line: u64,
+fn log_file(walk: &mut Walk<'_>, text: &[u8], identity: &SpiffeId) {
+    let wrong = match serde_json::from_slice::<LogFile>(text) {
+        Err(error) => format!("not the description of a log: {error}"),
+        Ok(file) if file.format != FORMAT => format!("format {} is not known here", file.format),
+        Ok(file) if file.gateway != identity.as_str() => {
+            format!("the log is of {}, not of {identity}", file.gateway)
+        }
+        Ok(_) => return,
+    };
+    walk.find(Check::LogFile, wrong, None);
 }
 
-impl Walk<'_> {
-    fn log_file(&mut self, text: &[u8]) {
-        let wrong = match serde_json::from_slice::<LogFile>(text) {
-            Err(error) => format!("not the description of a log: {error}"),
-            Ok(file) if file.format != FORMAT => format!("format {} is not known here", file.format),
-            Ok(file) if file.gateway != self.identity.as_str() => {
-                format!("the log is of {}, not of {}", file.gateway, self.identity)
+fn segments(walk: &mut Walk<'_>, layout: &Layout, progress: &mut dyn Progress) -> Result<(), AuditError> {
+    let read = |path: &Path| {
+        let path = path.to_owned();
+        move |source| AuditError::Read { path, source }
+    };
+    let listed = layout.segments().map_err(|error| read(&layout.records())(error.source))?;
+    let size = |(_, path): &(u32, PathBuf)| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    progress.begin(listed.iter().map(size).sum());
+    let last = listed.last().map(|(index, _)| *index);
+    let mut expected = 0;
+    for (index, path) in listed {
+        walk.segment(format!("records/{}", path.file_name().unwrap_or_default().to_string_lossy()));
+        if index != expected {
+            walk.unreadable(Check::Segments, format!("segment {expected:08} before it is missing"));
+        }
+        expected = index.saturating_add(1);
+        let mut lines = Lines::open(&path).map_err(read(&path))?;
+        while let Some((line, bytes)) = lines.next().map_err(read(&path))? {
+            match line {
+                Line::Whole(line) => walk.line(line),
+                Line::TooLong => walk.broken("the line is longer than any record"),
+                Line::Torn(rest) if Some(index) == last => walk.torn(rest.len()),
+                Line::Torn(_) => walk.broken("the segment ends within a record"),
             }
-            Ok(_) => return,
-        };
-        self.find(Check::LogFile, wrong, None);
-    }
-
-    fn segments(&mut self, progress: &mut dyn Progress) -> Result<(), AuditError> {
-        let read = |path: &Path| {
-            let path = path.to_owned();
-            move |source| AuditError::Read { path, source }
-        };
-        let records = self.layout.records();
-        let listed = self.layout.segments().map_err(|error| read(&records)(error.source))?;
-        let size = |(_, path): &(u32, PathBuf)| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        progress.begin(listed.iter().map(size).sum());
-        let last = listed.last().map(|(index, _)| *index);
-        let mut expected = 0;
-        for (index, path) in listed {
-            self.file = format!("records/{}", path.file_name().unwrap_or_default().to_string_lossy());
-            self.line = 0;
-            if index != expected {
-                self.find(Check::Segments, format!("segment {expected:08} before it is missing"), None);
-                self.doubt = true;
-            }
-            expected = index.saturating_add(1);
-            let mut lines = Lines::open(&path).map_err(read(&path))?;
-            while let Some((line, bytes)) = lines.next().map_err(read(&path))? {
-                match line {
-                    Line::Whole(line) => self.line(line),
-                    Line::TooLong => {
-                        self.count_line();
-                        self.unreadable(Check::Envelope, "the line is longer than any record".to_owned());
-                    }
-                    Line::Torn(rest) if Some(index) == last => {
-                        let (bytes, records) = (rest.len(), self.report.counts.records);
-                        self.report
-                            .note("torn_tail", format!("torn tail of {bytes} bytes after record {records}"));
-                    }
-                    Line::Torn(_) => {
-                        self.count_line();
-                        self.unreadable(Check::Envelope, "the segment ends within a record".to_owned());
-                    }
-                }
-                self.report.counts.bytes += bytes;
-                progress.advance(bytes);
-            }
-        }
-        Ok(())
-    }
-
-    fn count_line(&mut self) {
-        self.line += 1;
-        self.report.counts.records += 1;
-        if let Some(run) = &mut self.run {
-            run.records += 1;
+            walk.read(bytes);
+            progress.advance(bytes);
         }
     }
-
-    fn line(&mut self, line: &[u8]) {
-        self.count_line();
-        let envelope = match dsse::read(line) {
-            Ok(envelope) => envelope,
-            Err(error) => return self.unreadable(Check::Envelope, error.to_string()),
-        };
-        let record = match Record::read(&envelope.payload) {
-            Ok(record) => record,
-            Err(why) => return self.unreadable(Check::Statement, why),
-        };
-        let named =
-            RecordRef { kind: record.kind.clone(), session: record.header.session, seq: record.header.seq };
-        *self.report.counts.kinds.entry(record.kind.clone()).or_default() += 1;
-        if let Err((check, message)) = self.believe(&envelope, &record) {
-            self.doubt(&record);
-            return self.find(check, message, Some(named));
-        }
-        self.report.first.get_or_insert_with(|| record.time_text.clone());
-        self.report.last = Some(record.time_text.clone());
-        let digest = Sha256Digest::of(&envelope.payload);
-        let outcome = self.place(&envelope.keyid, &record, digest);
-        self.last = Some(digest);
-        self.doubt = false;
-        if let Err((check, message)) = outcome {
-            self.find(check, message, Some(named));
-        }
-    }
-
-    /// Whether the record is signed by the gateway.
-    fn believe(&mut self, envelope: &dsse::Envelope, record: &Record<'_>) -> Result<(), Wrong> {
-        let leaf = self.trust.key(&envelope.keyid, record.time).map_err(|why| (Check::Key, why))?;
-        let verified = leaf.key.verify_der(&envelope.pae(), &envelope.signature);
-        verified.map_err(|error| (Check::Signature, error.to_string()))?;
-        if record.header.gateway.id != self.identity.as_str() {
-            return Err((Check::Gateway, format!("it names the gateway {}", record.header.gateway.id)));
-        }
-        Ok(())
-    }
-
-    /// A record that can't be believed: whatever chain it says it is of is not blamed for it again.
-    fn doubt(&mut self, record: &Record<'_>) {
-        self.doubt = true;
-        let chain = match record.header.session {
-            Some(session) => self.sessions.get_mut(&session).map(|state| &mut state.chain),
-            None => self.run.as_mut().map(|run| &mut run.chain),
-        };
-        if let Some(chain) = chain {
-            chain.doubt(record.header.seq);
-        }
-    }
-
-    /// Whether a believed record stands where it should and says what it may.
-    fn place(&mut self, kid: &str, record: &Record<'_>, digest: Sha256Digest) -> Result<(), Wrong> {
-        let unread = |why| (Check::Statement, why);
-        let header = &record.header;
-        if record.kind == "gateway-start" {
-            return self.start(kid, record, digest);
-        }
-        let Some(run) = &mut self.run else {
-            return Err((Check::Gateway, "no run of the gateway has begun before it".to_owned()));
-        };
-        if header.gateway.run != run.id {
-            return Err((Check::Gateway, format!("it is of run {}, not of {}", header.gateway.run, run.id)));
-        }
-        if run.stopped {
-            return Err((Check::Gateway, "its run of the gateway had ended".to_owned()));
-        }
-        let change = match &*record.kind {
-            "key-change" => Some(record.body::<read::KeyChange>().map_err(unread)?),
-            _ => None,
-        };
-        let change = change.as_ref().map(|change| (&*change.previous_key, &change.key));
-        run.signed_by(kid, &record.kind, change)?;
-        let number = run.number;
-        let (chain, in_order) = match header.session {
-            None => (&mut run.chain, Ok(())),
-            Some(session) => {
-                let state = self.sessions.entry(session).or_insert_with(|| SessionState::new(number));
-                let in_order = if state.run != number {
-                    Err((Check::Session, "its session is of an earlier run".to_owned()))
-                } else if state.closed {
-                    Err((Check::Session, "its session was closed before".to_owned()))
-                } else {
-                    Ok(())
-                };
-                (&mut state.chain, in_order)
-            }
-        };
-        let behind = chain.behind(record.time);
-        chain.follow(header.seq, header.previous, digest, record.time)?;
-        in_order?;
-        if behind > CLOCK_TOLERANCE_MS {
-            let place = format!("{}:{}", self.file, self.line);
-            self.report.note("clock", format!("{place}: the clock went back by {behind} ms"));
-        }
-        match header.session {
-            Some(session) => self.of_session(session, record),
-            None => self.of_gateway(record),
-        }
-    }
-
-    fn start(&mut self, kid: &str, record: &Record<'_>, digest: Sha256Digest) -> Result<(), Wrong> {
-        let start: read::Start = record.body().map_err(|why| (Check::Statement, why))?;
-        let id = record.header.gateway.run;
-        if !self.runs.insert(id) {
-            return Err((Check::Gateway, "this run of the gateway began before".to_owned()));
-        }
-        self.end_run();
-        self.report.counts.runs += 1;
-        if let Some(torn) = &start.torn_tail {
-            let message =
-                format!("a crash left {} torn bytes in {}, cut and kept aside", torn.bytes, torn.segment);
-            self.report.note("torn_tail_cut", message);
-        }
-        if start.durability == "queued" {
-            let message = format!("run {id} promised records before they were written (queued)");
-            self.report.note("queued", message);
-        }
-        let number = self.report.counts.runs;
-        let (mut run, linked) = RunState::begin(id, number, &start, self.last, self.doubt);
-        run.records = 1;
-        let follows = run.chain.follow(record.header.seq, record.header.previous, digest, record.time);
-        self.run = Some(run);
-        if start.key.kid != kid {
-            return Err((Check::KeyChange, format!("it announces {} but is signed by {kid}", start.key.kid)));
-        }
-        follows?;
-        linked
-    }
-
-    fn of_gateway(&mut self, record: &Record<'_>) -> Result<(), Wrong> {
-        let unread = |why| (Check::Statement, why);
-        let Some(run) = &mut self.run else { return Ok(()) };
-        match &*record.kind {
-            "key-change" => {}
-            "policy-change" => {
-                let change: read::PolicyChange = record.body().map_err(unread)?;
-                run.policies.announce(self.layout, &change).map_err(|why| (Check::Policy, why))?;
-            }
-            "refusal-summary" => {
-                let summary: read::Refusals = record.body().map_err(unread)?;
-                let counts = summary.refusals.iter().map(|refusal| refusal.count);
-                self.report.counts.turned_away += counts.sum::<u64>();
-            }
-            "gap" => {
-                let gap: read::Gap = record.body().map_err(unread)?;
-                let (since, until) = (&gap.since, &gap.until);
-                let mut message =
-                    format!("from {since} to {until} {} records were refused ({})", gap.refused, gap.cause);
-                if gap.lost > 0 {
-                    message.push_str(&format!(" and {} promised ones lost", gap.lost));
-                }
-                self.report.note("gap", message);
-            }
-            "gateway-stop" => {
-                let stop: read::Stop = record.body().map_err(unread)?;
-                run.stopped = true;
-                if stop.records != run.records {
-                    let message = format!("the run wrote {} records, {} are here", stop.records, run.records);
-                    return Err((Check::Count, message));
-                }
-            }
-            other => {
-                return Err((
-                    Check::Statement,
-                    format!("the gateway's chain has no records of kind {other}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn of_session(&mut self, session: SessionId, record: &Record<'_>) -> Result<(), Wrong> {
-        let unread = |why| (Check::Statement, why);
-        let (Some(run), Some(state)) = (&mut self.run, self.sessions.get_mut(&session)) else {
-            return Ok(());
-        };
-        let announced = |set, schema| run.policies.check(set, schema).map_err(|why| (Check::Policy, why));
-        let (token, claims) = match &*record.kind {
-            "decision" => {
-                let decision: read::Decision = record.body().map_err(unread)?;
-                match decision.effect {
-                    read::Effect::Allow => self.report.counts.allowed += 1,
-                    read::Effect::Deny => self.report.counts.denied += 1,
-                }
-                if record.subject != decision.request.forwarded.unwrap_or(decision.request.received) {
-                    return Err((Check::Statement, "its subject is not its request".to_owned()));
-                }
-                state.carried(decision.token.as_ref(), decision.from == "client")?;
-                return announced(decision.policy_set, decision.schema);
-            }
-            "session-close" => {
-                state.close();
-                return Ok(());
-            }
-            "session-open" => {
-                let open: read::Open = record.body().map_err(unread)?;
-                if state.is_open() {
-                    return Err((Check::Session, "its session was opened before".to_owned()));
-                }
-                announced(open.policy_set, open.schema)?;
-                (open.token, open.claims)
-            }
-            "session-renew" => {
-                let renew: read::Renew = record.body().map_err(unread)?;
-                if !state.is_open() {
-                    return Err((Check::Session, "its session was not opened".to_owned()));
-                }
-                (renew.token, renew.claims)
-            }
-            other => return Err((Check::Statement, format!("a session has no records of kind {other}"))),
-        };
-        let checked = session::claims(&claims, session, self.identity);
-        let kid = token.kid.clone();
-        let same = record.subject == token.sha256;
-        state.issued(token);
-        checked?;
-        if !same {
-            return Err((Check::Statement, "its subject is not its token".to_owned()));
-        }
-        let issued = crate::domain::clock::Timestamp::from_secs(claims.iat);
-        let leaf =
-            self.trust.key(&kid, issued).map_err(|why| (Check::Token, format!("the token's key: {why}")))?;
-        if claims.exp > leaf.not_after.as_secs() {
-            return Err((
-                Check::Token,
-                "the token outlives the certificate of the key that signed it".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Sessions that were not closed when their run ended stay so.
-    fn end_run(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        if !run.stopped {
-            let message = format!("run {} has no record of its end: it was killed, or still runs", run.id);
-            self.report.note("unfinished_run", message);
-        }
-    }
-
-    fn finish(mut self) -> Report {
-        self.end_run();
-        if self.report.counts.records == 0 {
-            self.file = "records".to_owned();
-            self.find(Check::Segments, "there are no records".to_owned(), None);
-        }
-        self.report.counts.sessions = self.sessions.len() as u64;
-        self.report.counts.keys = self.trust.len() as u64;
-        let unclosed = self.sessions.values().filter(|session| !session.closed).count() as u64;
-        self.report.counts.unclosed = unclosed;
-        if unclosed > 0 {
-            self.report.note("unclosed_sessions", format!("{unclosed} sessions have no record of their end"));
-        }
-        self.report
-    }
-
-    fn unreadable(&mut self, check: Check, message: String) {
-        self.doubt = true;
-        self.find(check, message, None);
-    }
-
-    fn find(&mut self, check: Check, message: String, record: Option<RecordRef>) {
-        let line = (self.line > 0).then_some(self.line);
-        self.report.find(Finding { file: self.file.clone(), line, record, check, message });
-    }
+    Ok(())
 }
