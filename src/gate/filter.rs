@@ -122,14 +122,16 @@ impl Shared {
             tracing::error!(target: "chancery::decision", session = %self.id, %error, "a cut list could not be recorded; it was withheld");
             error.deny_reason()
         };
-        let core = self.core.lock();
-        if core.phase == Phase::Over {
-            return Err(DenyReason::SessionOver);
-        }
-        let record = self.cut_record(&core, &engine, decision, &salt, (came, shown), list.method());
-        let log = &self.house.parts.log;
-        let pending = log.append(&self.chain, |link| Statement::new(Predicate::Decision(record), link));
-        drop(core);
+        // A block of its own: the guard must not live on to the await, or the future could not change threads.
+        let pending = {
+            let core = self.core.lock();
+            if core.phase == Phase::Over {
+                return Err(DenyReason::SessionOver);
+            }
+            let record = self.cut_record(&core, &engine, decision, &salt, (came, shown), list.method());
+            let log = &self.house.parts.log;
+            log.append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
+        };
         let receipt = pending.map_err(failed)?.await.map_err(failed)?;
         tracing::debug!(
             target: "chancery::decision",

@@ -1,0 +1,145 @@
+//! Accepts connections and speaks HTTP/1.1 on them, each bounded in time and memory.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Server;
+use super::checks::AllowList;
+use super::listen::Listeners;
+use crate::admission::{ConnectionPeer, Origin};
+
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+/// Headers of one request.
+const HEADERS: usize = 64;
+/// Bytes of one request's head, and the size of a connection's buffer.
+const HEAD: usize = 32 * 1024;
+/// After an error that is the process's, such as too many open files.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// What every connection of one run shares.
+#[derive(Clone)]
+struct Context {
+    server: Arc<Server>,
+    allow: Arc<AllowList>,
+    shutdown: CancellationToken,
+    cut: CancellationToken,
+    connections: TaskTracker,
+    slots: Arc<Semaphore>,
+}
+
+/// Accepts until `shutdown`. Connections run on `connections`; `cut` ends them at once.
+pub(super) async fn accept(
+    server: &Arc<Server>,
+    listeners: Listeners,
+    shutdown: &CancellationToken,
+    connections: &TaskTracker,
+    cut: &CancellationToken,
+) {
+    let Listeners { config, tcp, unix } = listeners;
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let context = |allow| Context {
+        server: Arc::clone(server),
+        allow: Arc::new(allow),
+        shutdown: shutdown.clone(),
+        cut: cut.clone(),
+        connections: connections.clone(),
+        slots: Arc::clone(&slots),
+    };
+    let tcp = async {
+        if let Some((listener, bound)) = tcp {
+            context(AllowList::tcp(&config, bound)).tcp(listener).await;
+        }
+    };
+    let unix = async {
+        if let Some((listener, file)) = unix {
+            context(AllowList::unix(&config)).unix(listener).await;
+            drop(file);
+        }
+    };
+    tokio::select! {
+        _ = futures_util::future::join(tcp, unix) => shutdown.cancelled().await,
+        () = shutdown.cancelled() => {}
+    }
+}
+
+impl Context {
+    async fn tcp(self, listener: TcpListener) {
+        while let Some(slot) = self.slot().await {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    // Without it small answers may wait for the other side's delayed acknowledgement.
+                    stream.set_nodelay(true).ok();
+                    self.serve(stream, Origin::Tcp(from), slot);
+                }
+                Err(error) => failed(&error).await,
+            }
+        }
+    }
+
+    async fn unix(self, listener: UnixListener) {
+        while let Some(slot) = self.slot().await {
+            match listener.accept().await {
+                Ok((stream, _)) => match ConnectionPeer::of(&stream) {
+                    Ok(peer) => self.serve(stream, Origin::Unix(peer), slot),
+                    Err(error) => tracing::debug!(%error, "a peer without credentials was cut off"),
+                },
+                Err(error) => failed(&error).await,
+            }
+        }
+    }
+
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    fn serve<S>(&self, stream: S, origin: Origin, slot: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { server, allow, shutdown, cut, .. } = self.clone();
+        let limits = server.limits.clone();
+        let origin = Arc::new(origin);
+        let service = service_fn(move |request| {
+            let (server, allow, origin) = (Arc::clone(&server), Arc::clone(&allow), Arc::clone(&origin));
+            async move { Ok::<_, Infallible>(server.handle(&origin, &allow, request).await) }
+        });
+        self.connections.spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(limits.request_read);
+            http.max_headers(HEADERS).max_buf_size(HEAD);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = shutdown.cancelled() => {
+                    // What is under way is finished, and nothing after it.
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = &mut connection => ended,
+                        () = cut.cancelled() => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection broke off");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn failed(error: &std::io::Error) {
+    tracing::debug!(%error, "a connection was not accepted");
+    tokio::time::sleep(BACKOFF).await;
+}

@@ -1,0 +1,108 @@
+//! `serve`: clients on TCP and on a Unix socket, by streamable HTTP (MCP 2025-11-25, Transports).
+//!
+//! In this order, for every request: `Host` and `Origin`, admission, then method, headers, session and body. A
+//! stranger's request is counted and nothing else; none of its body is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::attest::CloseReason;
+use crate::domain::ids::{ServerName, SessionId};
+use crate::domain::limits::Limits;
+use crate::gate::Gate;
+use crate::proxy::relay::Relay;
+use crate::proxy::upstream::Connector;
+
+mod accept;
+mod answer;
+mod checks;
+mod events;
+mod listen;
+mod post;
+mod service;
+
+pub use listen::{BindError, Listeners};
+
+/// What a listener tells about the gateway to anyone.
+pub trait Published: Send + Sync + fmt::Debug {
+    /// The JWKS with the keys whose tokens may still be alive, as JSON.
+    fn jwks(&self) -> String;
+    /// How long the JWKS may be kept.
+    fn jwks_max_age(&self) -> Duration;
+    /// Whether calls can be served now; else why not, in words fit for strangers.
+    fn ready(&self) -> Result<(), &'static str>;
+}
+
+/// What `serve` needs.
+#[derive(Debug)]
+pub struct ServeParts {
+    /// Decides.
+    pub gate: Arc<Gate>,
+    /// Knows callers.
+    pub admission: Arc<Admission>,
+    /// The tool servers.
+    pub connectors: BTreeMap<ServerName, Connector>,
+    /// Bound, not accepting yet.
+    pub listeners: Listeners,
+    /// Where clients find the JWKS, if they are to be told in the handshake.
+    pub jwks_url: Option<Arc<str>>,
+    /// What is told to anyone.
+    pub published: Arc<dyn Published>,
+    /// Whether a bearer could admit a caller on TCP: then a 401 says so.
+    pub bearer: bool,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Server {
+    gate: Arc<Gate>,
+    admission: Arc<Admission>,
+    connectors: BTreeMap<ServerName, Connector>,
+    jwks_url: Option<Arc<str>>,
+    published: Arc<dyn Published>,
+    bearer: bool,
+    limits: Limits,
+    relays: DashMap<SessionId, Arc<Relay>>,
+    /// POSTs under way.
+    posts: TaskTracker,
+}
+
+/// Serves clients until `shutdown` is cancelled; then finishes what is under way, within `limits.grace`, and closes
+/// every session.
+pub async fn serve(parts: ServeParts, shutdown: CancellationToken) {
+    let ServeParts { gate, admission, connectors, listeners, jwks_url, published, bearer, limits } = parts;
+    let grace = limits.grace;
+    let relays = DashMap::new();
+    let posts = TaskTracker::new();
+    let server =
+        Arc::new(Server { gate, admission, connectors, jwks_url, published, bearer, limits, relays, posts });
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    accept::accept(&server, listeners, &shutdown, &connections, &cut).await;
+    // Nothing new comes in from here on.
+    server.posts.close();
+    if tokio::time::timeout(grace, server.posts.wait()).await.is_err() {
+        tracing::warn!("calls were still under way when the grace period ended");
+    }
+    server.gate.close_all(CloseReason::Shutdown).await;
+    let relays: Vec<_> = server.relays.iter().map(|entry| Arc::clone(entry.value())).collect();
+    let ended = futures_util::future::join_all(relays.iter().map(|relay| relay.over().cancelled()));
+    // A child gets its time to leave, then SIGTERM, then the grace period.
+    if tokio::time::timeout(grace * 2 + Duration::from_secs(3), ended).await.is_err() {
+        tracing::warn!("some tool servers did not stop in time");
+    }
+    connections.close();
+    if tokio::time::timeout(Duration::from_secs(1), connections.wait()).await.is_err() {
+        cut.cancel();
+        connections.wait().await;
+    }
+}

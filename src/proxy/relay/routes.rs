@@ -1,0 +1,336 @@
+//! Which of a client's streams a message belongs on (MCP 2025-11-25, Transports, "Multiple Connections": each
+//! message on one stream only).
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::proxy::upstream::{EventMeta, StreamKey};
+use crate::wire::RequestId;
+
+/// Messages that wait for a stream of a client that has none open.
+const WAITING: usize = 64;
+
+/// One message, or one SSE event without data, on its way to a client's stream.
+#[derive(Debug)]
+pub(in crate::proxy) struct Parcel {
+    /// The message; empty for an event without data.
+    pub(in crate::proxy) bytes: Bytes,
+    /// The upstream's event fields.
+    pub(in crate::proxy) event: Option<EventMeta>,
+    /// Whether it answers a request of the client.
+    pub(in crate::proxy) answer: bool,
+    /// Its share of what one session may have waiting.
+    #[expect(dead_code, reason = "given back when the parcel is dropped")]
+    pub(super) held: Option<OwnedSemaphorePermit>,
+}
+
+impl Parcel {
+    /// An answer of the gateway's own.
+    pub(in crate::proxy) fn answer(bytes: Bytes) -> Self {
+        Self { bytes, event: None, answer: true, held: None }
+    }
+}
+
+/// The sending end of a client's stream. It has no length of its own: what waits is bounded by the session's budget.
+pub(in crate::proxy) type StreamSender = mpsc::UnboundedSender<Parcel>;
+
+/// A request of the client's that is under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    stream: Option<StreamSender>,
+    order: u64,
+    /// Where the upstream's answer stream can be resumed.
+    pub(super) last_event: Option<EventMeta>,
+    /// How often it was resumed since its last event.
+    pub(super) resumed: u32,
+}
+
+/// What a message belongs to.
+#[derive(Debug, Default)]
+pub(super) struct Address {
+    /// The request that it answers.
+    pub(super) in_reply_to: Option<RequestId>,
+    /// The request that it is about.
+    pub(super) related: Option<RequestId>,
+}
+
+/// The client's streams.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// On stdio, the one stream there is.
+    pipe: Option<StreamSender>,
+    pending: HashMap<RequestId, Pending>,
+    gets: HashMap<StreamKey, StreamSender>,
+    /// The GET stream that resumes nothing.
+    standing: Option<StreamKey>,
+    /// Streams on which a pipe's requests are resumed.
+    resumed: HashMap<StreamKey, RequestId>,
+    waiting: VecDeque<Parcel>,
+    next: u64,
+}
+
+impl Routes {
+    /// No streams yet; with `pipe`, none but that one.
+    pub(super) fn new(pipe: Option<StreamSender>) -> Self {
+        Self { pipe, ..Self::default() }
+    }
+
+    /// A request is about to be sent; what answers it goes to `stream`. False if its id is under way already.
+    pub(super) fn expect(&mut self, id: RequestId, stream: StreamSender) -> bool {
+        if self.pending.contains_key(&id) {
+            return false;
+        }
+        self.next += 1;
+        if self.live_standing().is_none() {
+            self.waiting.drain(..).for_each(|parcel| give(&stream, parcel));
+        }
+        let pending = Pending { stream: Some(stream), order: self.next, last_event: None, resumed: 0 };
+        self.pending.insert(id, pending);
+        true
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The ids of the requests under way.
+    pub(super) fn ids(&self) -> Vec<RequestId> {
+        self.pending.keys().cloned().collect()
+    }
+
+    /// A request under way.
+    pub(super) fn pending(&mut self, id: &RequestId) -> Option<&mut Pending> {
+        self.pending.get_mut(id)
+    }
+
+    /// Takes a request out without an answer.
+    pub(super) fn forget(&mut self, id: &RequestId) {
+        self.pending.remove(id);
+    }
+
+    /// Whether a GET stream is open that resumes nothing.
+    pub(super) fn live_standing(&self) -> Option<&StreamSender> {
+        self.gets.get(self.standing.as_ref()?).filter(|stream| !stream.is_closed())
+    }
+
+    /// How many GET streams are open.
+    pub(super) fn gets(&self) -> usize {
+        self.gets.values().filter(|stream| !stream.is_closed()).count()
+    }
+
+    /// A GET stream was opened.
+    pub(super) fn open(&mut self, key: StreamKey, stream: StreamSender, standing: bool) {
+        if standing {
+            self.waiting.drain(..).for_each(|parcel| give(&stream, parcel));
+            self.standing = Some(key.clone());
+        }
+        self.gets.insert(key, stream);
+    }
+
+    /// A GET stream is over.
+    pub(super) fn close(&mut self, key: &StreamKey) {
+        if self.standing.as_ref() == Some(key) {
+            self.standing = None;
+        }
+        self.resumed.remove(key);
+        self.gets.remove(key);
+    }
+
+    /// As [`Routes::close`], unless another client's stream has taken its place.
+    pub(super) fn close_if_closed(&mut self, key: &StreamKey) {
+        if self.gets.get(key).is_some_and(mpsc::UnboundedSender::is_closed) {
+            self.close(key);
+        }
+    }
+
+    /// The answer to `id` is resumed on the stream `key`.
+    pub(super) fn resuming(&mut self, key: StreamKey, id: RequestId) {
+        if self.gets.contains_key(&key) {
+            self.resumed.insert(key, id);
+        }
+    }
+
+    /// Gives up the GET stream that resumes nothing, and what waits, to make room.
+    pub(super) fn shed(&mut self) {
+        self.waiting.clear();
+        if let Some(key) = self.standing.take() {
+            self.gets.remove(&key);
+        }
+    }
+
+    /// Ends every stream.
+    pub(super) fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Remembers where an answer's stream can be resumed.
+    pub(super) fn saw(&mut self, from: &StreamKey, event: &EventMeta) {
+        let id = match from {
+            StreamKey::Post(id) => Some(id),
+            StreamKey::Get(_) => self.resumed.get(from),
+            StreamKey::Pipe => None,
+        };
+        if event.id.is_some()
+            && let Some(pending) = id.and_then(|id| self.pending.get_mut(id))
+        {
+            pending.last_event = Some(event.clone());
+            pending.resumed = 0;
+        }
+    }
+
+    /// The client closed the stream of this request. Returns whether its answer can be resumed later, in which
+    /// case it no longer counts as under way here.
+    pub(super) fn left(&mut self, id: &RequestId) -> bool {
+        let Some(pending) = self.pending.get_mut(id) else { return false };
+        pending.stream = None;
+        let resumable = pending.last_event.is_some();
+        if resumable {
+            self.pending.remove(id);
+        }
+        resumable
+    }
+
+    /// Puts a message on its stream. False if it had none, or its client is gone.
+    pub(super) fn route(&mut self, parcel: Parcel, from: &StreamKey, address: &Address) -> bool {
+        let answered = address.in_reply_to.as_ref().and_then(|id| self.pending.remove(id));
+        if let Some(pipe) = &self.pipe {
+            return pipe.send(parcel).is_ok();
+        }
+        // A resumed stream carries what belonged to its request.
+        if let Some(stream) = self.gets.get(from).filter(|_| matches!(from, StreamKey::Get(_))) {
+            return stream.send(parcel).is_ok();
+        }
+        if address.in_reply_to.is_some() {
+            let stream = answered.and_then(|pending| pending.stream);
+            return stream.is_some_and(|stream| stream.send(parcel).is_ok());
+        }
+        let own = match from {
+            StreamKey::Post(id) => self.stream_of(id),
+            StreamKey::Pipe | StreamKey::Get(_) => None,
+        };
+        if let Some(own) = own {
+            return own.send(parcel).is_ok();
+        }
+        if parcel.bytes.is_empty() {
+            return false;
+        }
+        // On another stream than its own, its event's id would resume the wrong one.
+        let parcel = Parcel { event: None, ..parcel };
+        let related = address.related.as_ref().and_then(|id| self.stream_of(id));
+        if let Some(stream) = related.or_else(|| self.live_standing()).or_else(|| self.latest()) {
+            return stream.send(parcel).is_ok();
+        }
+        self.waiting.push_back(parcel);
+        if self.waiting.len() > WAITING {
+            self.waiting.pop_front();
+            return false;
+        }
+        true
+    }
+
+    fn stream_of(&self, id: &RequestId) -> Option<&StreamSender> {
+        self.pending.get(id)?.stream.as_ref().filter(|stream| !stream.is_closed())
+    }
+
+    fn latest(&self) -> Option<&StreamSender> {
+        let open =
+            self.pending.values().filter_map(|pending| Some((pending.order, pending.stream.as_ref()?)));
+        open.filter(|(_, stream)| !stream.is_closed())
+            .max_by_key(|(order, _)| *order)
+            .map(|(_, stream)| stream)
+    }
+}
+
+/// A stream that closed in between has nobody who misses the message.
+fn give(stream: &StreamSender, parcel: Parcel) {
+    stream.send(parcel).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Stream = mpsc::UnboundedReceiver<Parcel>;
+
+    fn stream() -> (StreamSender, Stream) {
+        mpsc::unbounded_channel()
+    }
+
+    fn parcel(text: &'static str) -> Parcel {
+        Parcel { bytes: Bytes::from_static(text.as_bytes()), event: None, answer: false, held: None }
+    }
+
+    fn texts(stream: &mut Stream) -> Vec<String> {
+        std::iter::from_fn(|| stream.try_recv().ok())
+            .map(|parcel| String::from_utf8(parcel.bytes.to_vec()).unwrap())
+            .collect()
+    }
+
+    fn reply_to(id: i64) -> Address {
+        Address { in_reply_to: Some(id.into()), related: None }
+    }
+
+    fn about(id: i64) -> Address {
+        Address { in_reply_to: None, related: Some(id.into()) }
+    }
+
+    #[test]
+    fn an_answer_goes_to_its_own_stream_once_and_ends_it() {
+        let (mut routes, (one, mut first), (two, mut second)) = (Routes::default(), stream(), stream());
+        assert!(routes.expect(1.into(), one) && routes.expect(2.into(), two));
+        assert!(routes.route(parcel("b"), &StreamKey::Pipe, &reply_to(2)));
+        assert!(routes.route(parcel("progress"), &StreamKey::Pipe, &about(1)));
+        assert!(!routes.route(parcel("again"), &StreamKey::Pipe, &reply_to(2)));
+        assert_eq!(texts(&mut first), ["progress"]);
+        assert_eq!(texts(&mut second), ["b"]);
+        assert!(second.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn what_belongs_to_no_request_prefers_the_get_stream_then_the_latest_request_then_waits() {
+        let mut routes = Routes::default();
+        assert!(routes.route(parcel("early"), &StreamKey::Pipe, &Address::default()));
+        let ((one, mut first), (two, mut second), (get, mut got)) = (stream(), stream(), stream());
+        routes.expect(1.into(), one);
+        routes.expect(2.into(), two);
+        routes.route(parcel("x"), &StreamKey::Pipe, &Address::default());
+        routes.open(StreamKey::Pipe, get, true);
+        routes.route(parcel("y"), &StreamKey::Pipe, &Address::default());
+        assert_eq!(texts(&mut first), ["early"]);
+        assert_eq!(texts(&mut second), ["x"]);
+        assert_eq!(texts(&mut got), ["y"]);
+        drop(got);
+        routes.route(parcel("z"), &StreamKey::Pipe, &Address::default());
+        assert_eq!(texts(&mut second), ["z"]);
+    }
+
+    #[test]
+    fn waiting_messages_are_bounded_and_go_to_the_next_get_stream() {
+        let mut routes = Routes::default();
+        for _ in 0..WAITING {
+            assert!(routes.route(parcel("m"), &StreamKey::Pipe, &Address::default()));
+        }
+        assert!(!routes.route(parcel("last"), &StreamKey::Pipe, &Address::default()));
+        let (get, mut got) = stream();
+        routes.open(StreamKey::Pipe, get, true);
+        let got = texts(&mut got);
+        assert_eq!((got.len(), got.last().map(String::as_str)), (WAITING, Some("last")));
+    }
+
+    #[test]
+    fn a_resumed_stream_carries_the_answer_of_a_request_whose_stream_was_lost() {
+        let (mut routes, (lost, gone), (get, mut got)) = (Routes::default(), stream(), stream());
+        routes.expect(1.into(), lost);
+        let event = EventMeta { id: Some("e1".to_owned()), retry: None };
+        routes.saw(&StreamKey::Post(1.into()), &event);
+        drop(gone);
+        assert!(routes.left(&1.into()));
+        routes.open(StreamKey::Get(0), get, false);
+        assert!(routes.route(parcel("answer"), &StreamKey::Get(0), &reply_to(1)));
+        assert_eq!(texts(&mut got), ["answer"]);
+        assert!(routes.live_standing().is_none(), "a resumed stream takes nothing else");
+    }
+}

@@ -1,0 +1,125 @@
+//! The HTTP client to one tool server's URL: one origin, no redirects, its own headers and no one else's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::proxy::config::HttpConfig;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// Between probes of a silent connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Headers that are the transport's own; a configuration can't set them.
+const RESERVED: [&str; 11] = [
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "te",
+    "transfer-encoding",
+];
+
+/// A tool server's URL and the client that reaches it.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// Sets the client up; fails with what to correct.
+    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+        if !config.url.username().is_empty() || config.url.password().is_some() {
+            return Err("its URL holds credentials; put them into `headers`".to_owned());
+        }
+        let uri: Uri =
+            config.url.as_str().parse().map_err(|error| format!("its URL is not usable: {error}"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let parsed: Result<HeaderName, _> = name.parse();
+            let parsed = parsed.map_err(|error| format!("header `{name}`: {error}"))?;
+            if RESERVED.contains(&parsed.as_str()) {
+                return Err(format!("header `{name}` is the transport's own and can't be configured"));
+            }
+            let value = HeaderValue::from_str(value.expose());
+            // The value is a secret: the error must not show it.
+            let mut value = value.map_err(|error| format!("the value of header `{name}`: {error}"))?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        let tls = tls(config.url.scheme() == "https")?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = connector.enable_http1().enable_http2().wrap_connector(tcp);
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(64);
+        Ok(Self { client: client.build(connector), uri, headers })
+    }
+
+    /// One request. `own` are the transport's headers for it; nothing of a client's request is among them.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        own: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        let accept = match method {
+            Method::GET => "text/event-stream",
+            _ => "application/json, text/event-stream",
+        };
+        let mut request = Request::new(Full::new(body));
+        let is_post = method == Method::POST;
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        headers.extend(own);
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        if is_post {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        self.client.request(request).await
+    }
+}
+
+/// TLS with the system's trusted roots; for plain `http` none are loaded.
+fn tls(needed: bool) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    if needed {
+        let native = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(native.certs);
+        if roots.is_empty() {
+            return Err(
+                "the system has no trusted root certificates (`SSL_CERT_FILE` names a file of them)".into()
+            );
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| format!("TLS: {error}"))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
