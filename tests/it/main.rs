@@ -1,3 +1,4 @@
 //! The integration tests: they drive the real binary.
 
 mod config;
+mod keys;
