@@ -25,6 +25,8 @@ pub struct Published {
     pub retired: Vec<Arc<RetiredKey>>,
     /// The roots.
     pub bundle: Arc<TrustBundle>,
+    /// The file that holds them, where they are in one.
+    pub bundle_file: Option<PathBuf>,
 }
 
 /// A key that can sign.

@@ -5,21 +5,27 @@ use std::collections::HashMap;
 use super::describe::{KeyDescription, KeyRole};
 use super::material::{Published, PublishedKey};
 use crate::domain::clock::Timestamp;
-use crate::keys::{Jwk, Jwks, PublicKey, SignerError};
+use crate::keys::{Jwk, Jwks, KnownKey, SignerError};
 
 /// What a source published, indexed by key id.
 #[derive(Debug)]
 pub(super) struct Ring {
     published: Published,
-    by_kid: HashMap<String, PublicKey>,
+    by_kid: HashMap<String, KnownKey>,
 }
 
 impl Ring {
     pub(super) fn new(published: Published) -> Self {
-        let active =
-            published.keys.iter().map(|p| (p.key.id().as_str().to_owned(), p.key.public_key().clone()));
-        let retired =
-            published.retired.iter().map(|r| (r.leaf.key_id.as_str().to_owned(), r.leaf.key.clone()));
+        let active = published.keys.iter().map(|p| {
+            let (not_before, not_after) = (p.key.not_before(), p.key.not_after());
+            let known = KnownKey { key: p.key.public_key().clone(), not_before, not_after };
+            (p.key.id().as_str().to_owned(), known)
+        });
+        let retired = published.retired.iter().map(|r| {
+            let (not_before, not_after) = (r.leaf.not_before, r.leaf.not_after);
+            let known = KnownKey { key: r.leaf.key.clone(), not_before, not_after };
+            (r.leaf.key_id.as_str().to_owned(), known)
+        });
         let by_kid = retired.chain(active).collect();
         Self { published, by_kid }
     }
@@ -28,7 +34,7 @@ impl Ring {
         &self.published
     }
 
-    pub(super) fn find(&self, kid: &str) -> Option<&PublicKey> {
+    pub(super) fn find(&self, kid: &str) -> Option<&KnownKey> {
         self.by_kid.get(kid)
     }
 
@@ -78,7 +84,7 @@ impl Ring {
             thumbprint: root.thumbprint.to_string(),
             not_before: root.not_before,
             not_after: root.not_after,
-            file: None,
+            file: self.published.bundle_file.clone(),
         });
         let signing = self.current(now).ok().map(|p| p.key.id());
         let active = self.published.keys.iter().map(|p| KeyDescription {

@@ -14,7 +14,7 @@ use super::material::Material;
 use super::ring::Ring;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
-use crate::keys::{ActiveKey, Jwks, PublicKey, PublicKeySource, Signer, SignerError, TrustBundle};
+use crate::keys::{ActiveKey, Jwks, KnownKey, PublicKeySource, Signer, SignerError, TrustBundle};
 
 /// The signing identity of one gateway: one SPIFFE ID, and the key that signs for it now.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Signer for Identity {
 }
 
 impl PublicKeySource for Identity {
-    fn find(&self, kid: &str) -> Option<PublicKey> {
+    fn find(&self, kid: &str) -> Option<KnownKey> {
         self.ring.read().find(kid).cloned()
     }
 }

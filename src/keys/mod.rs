@@ -26,7 +26,7 @@ pub use jwk::{Jwk, JwkError, Jwks};
 pub use public_key::{PublicKey, PublicKeyError, VerifyError};
 pub use signature::{Signature, SignatureError};
 pub use signer::{ActiveKey, KeyError, Signer, SignerError};
-pub use source::PublicKeySource;
+pub use source::{KnownKey, PublicKeySource};
 pub use svid::SvidError;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::{ActiveKey, CertificateChain, PublicKey, PublicKeySource, Signer, SignerError, TrustBundle};
+use super::{ActiveKey, CertificateChain, KnownKey, PublicKeySource, Signer, SignerError, TrustBundle};
 use crate::domain::clock::Timestamp;
 
 /// A certificate authority of one trust domain, valid from 2020 to 2040.
@@ -54,8 +54,12 @@ impl Signer for OneKey {
 }
 
 impl PublicKeySource for OneKey {
-    fn find(&self, kid: &str) -> Option<PublicKey> {
-        (self.0.id().as_str() == kid).then(|| self.0.public_key().clone())
+    fn find(&self, kid: &str) -> Option<KnownKey> {
+        (self.0.id().as_str() == kid).then(|| KnownKey {
+            key: self.0.public_key().clone(),
+            not_before: self.0.not_before(),
+            not_after: self.0.not_after(),
+        })
     }
 }
 

@@ -57,6 +57,9 @@ pub enum TokenError {
     /// A time out of range, or times in an impossible order.
     #[error("a time is out of range")]
     Times,
+    /// The token's times leave the validity of its key's certificate.
+    #[error("the token's times are outside of its key's validity")]
+    OutsideKey,
     /// `iat` or `nbf` lies in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -86,6 +89,7 @@ impl TokenError {
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::Times => "times",
+            Self::OutsideKey => "outside_key",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
         }

@@ -115,7 +115,8 @@ impl Verifier {
         if kid.spiffe_id() != self.issuer.as_str() {
             return Err(TokenError::ForeignKey);
         }
-        let key = self.keys.find(kid.as_str()).ok_or(TokenError::UnknownKey)?;
+        let known = self.keys.find(kid.as_str()).ok_or(TokenError::UnknownKey)?;
+        let key = &known.key;
         if parts.alg != key.algorithm().as_str() {
             return Err(TokenError::Algorithm);
         }
@@ -137,6 +138,11 @@ impl Verifier {
         let times = in_range(claims.iat) && in_range(claims.nbf) && in_range(claims.exp);
         if !times || claims.exp <= claims.nbf || claims.exp <= claims.iat {
             return Err(TokenError::Times);
+        }
+        // Issuing never goes beyond the certificate, so whoever got hold of an old key can't sign for today.
+        let (first, last) = (known.not_before.as_secs(), known.not_after.as_secs());
+        if claims.iat < first || claims.nbf < first || claims.exp > last {
+            return Err(TokenError::OutsideKey);
         }
         Ok(VerifiedToken { claims, kid, sha256 })
     }

@@ -10,7 +10,7 @@ use chancery::keys::{CertificateChain, Jwks, Signer as _, TrustBundle};
 
 /// The binary with a home of its own.
 fn chancery(state: &Path, args: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("chancery").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
     command.env_clear().env("XDG_STATE_HOME", state).env("HOME", state).arg("keys").args(args).assert()
 }
 

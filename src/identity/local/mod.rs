@@ -219,7 +219,8 @@ impl Material for LocalDomain {
             keys = self.maintain(read, now)?;
         }
         let retired = self.scan_retired(read)?;
-        Ok(Published { keys, retired, bundle: Arc::clone(&self.bundle) })
+        let bundle_file = Some(self.store.path(ROOT));
+        Ok(Published { keys, retired, bundle: Arc::clone(&self.bundle), bundle_file })
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Bench, GATEWAY, now, payload_of};
+use super::{Bench, GATEWAY, now, payload_of, secs};
 use crate::token::{MAX_TOKEN_BYTES, TokenError};
 
 #[test]
@@ -118,6 +118,9 @@ fn claims_that_issuing_would_not_write_are_refused_even_with_a_good_signature() 
             TokenError::Claims,
         ),
         ("exp with an exponent", text.replace(&good["exp"].to_string(), "2e9"), TokenError::Claims),
+        ("exp after its key's end", set("/exp", json!(secs(86_401).as_secs())), TokenError::OutsideKey),
+        ("iat before its key's beginning", set("/iat", json!(secs(-61).as_secs())), TokenError::OutsideKey),
+        ("nbf before its key's beginning", set("/nbf", json!(secs(-61).as_secs())), TokenError::OutsideKey),
         ("exp before iat", set("/exp", json!(now().as_secs() - 1)), TokenError::Times),
         ("nbf in the future", set("/nbf", json!(now().as_secs() + 6)), TokenError::NotYetValid),
         ("iat in the future", set("/iat", json!(now().as_secs() + 6)), TokenError::NotYetValid),

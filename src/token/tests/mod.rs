@@ -19,7 +19,7 @@ use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::random;
 use crate::domain::revision::Revision;
 use crate::keys::testing::{Authority, LeafSpec, OneKey};
-use crate::keys::{ActiveKey, PublicKey, PublicKeySource, Signer};
+use crate::keys::{ActiveKey, KnownKey, PublicKeySource, Signer};
 
 const GATEWAY: &str = "spiffe://example.org/chancery";
 
@@ -161,7 +161,7 @@ fn a_configured_audience_is_the_only_one() {
 struct Forgetful(Arc<OneKey>, std::sync::atomic::AtomicBool);
 
 impl PublicKeySource for Forgetful {
-    fn find(&self, kid: &str) -> Option<PublicKey> {
+    fn find(&self, kid: &str) -> Option<KnownKey> {
         if self.1.load(std::sync::atomic::Ordering::SeqCst) { None } else { self.0.find(kid) }
     }
 }
