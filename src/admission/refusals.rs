@@ -58,10 +58,23 @@ impl Refusals {
 
     /// Counts one refused request.
     pub fn count(&self, listener: Listener, reason: AdmissionRefusal) {
-        if let Some((_, _, cell)) = self.cells.iter().find(|(l, r, _)| *l == listener && *r == reason) {
+        if let Some(cell) = self.cell(listener, reason) {
             cell.fetch_add(1, Ordering::Relaxed);
         }
         self.recorder.refused(listener.as_str(), reason);
+    }
+
+    fn cell(&self, listener: Listener, reason: AdmissionRefusal) -> Option<&AtomicU64> {
+        self.cells.iter().find(|(l, r, _)| *l == listener && *r == reason).map(|(_, _, cell)| cell)
+    }
+
+    /// Counts again what was drained and could not be recorded.
+    pub fn put_back(&self, counts: &[RefusalCount]) {
+        for row in counts {
+            if let Some(cell) = self.cell(row.listener, row.reason) {
+                cell.fetch_add(row.count, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Takes what was counted since the last time; only what is not zero.
@@ -97,5 +110,7 @@ mod tests {
             count: 3
         }));
         assert!(refusals.drain().is_empty());
+        refusals.put_back(&drained);
+        assert_eq!(refusals.drain(), drained);
     }
 }

@@ -1,11 +1,26 @@
 //! The application: builds a gateway from its configuration, runs it and shuts it down in order.
 //!
-//! This is the only place that wires concrete types together.
+//! This is the only place that wires concrete types together. The order of a start: policies, commands and tools are
+//! looked at (`prepare`), listeners are bound, then identity, secret and log are opened (`build`); whatever is wrong
+//! is one [`StartError`] and nothing is half-started. Beside the messages go key rotation, the collection of
+//! sessions and the summary of refusals (`upkeep`); `tools` keeps the policies compiled for what servers show.
 //!
 //! layer: L6
 
+mod build;
 pub mod command;
+mod error;
 mod naming;
 pub mod policies;
+mod prepare;
+mod run;
+mod serve;
+mod shown;
+mod signals;
+mod tools;
+mod upkeep;
 
+pub use error::StartError;
 pub use naming::server_name;
+pub use run::{own_log_dir, run};
+pub use serve::serve;

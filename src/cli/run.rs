@@ -1,12 +1,77 @@
-//! `chancery run`.
+//! `chancery run`: drop-in for the `command` of any MCP client's configuration.
 
-use super::{Exit, Failure};
+use std::path::PathBuf;
+
+use super::report::{chain, start};
+use super::{Exit, Failure, block_on};
+use crate::app;
+use crate::config::{Config, Environment, Purpose};
+use crate::domain::ids::ServerName;
+use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
+use crate::telemetry::subscriber;
 
 /// Arguments of `chancery run`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(
+    after_help = "Example, in an MCP client's configuration:\n  \"command\": \"chancery\",\n  \"args\": [\"run\", \
+    \"--policies\", \"./policies\", \"--\", \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"./data\"]"
+)]
+pub(crate) struct Args {
+    /// Configuration file; without one the defaults hold.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Policy file or directory; without any every call is refused. May be given more than once.
+    #[arg(long, value_name = "DIR")]
+    policies: Vec<PathBuf>,
+    /// Directory of the attestation log; by default a new one for each run below the state directory.
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// The server's name in policies; by default taken from the command.
+    #[arg(long)]
+    name: Option<ServerName>,
+    /// The tool server's command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: Args) -> Result<Exit, Failure> {
-    Err(Failure::misuse(miette::miette!("not built in yet")))
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let env = Environment::process();
+    let mut config = match &args.config {
+        Some(file) => Config::load(file, Purpose::Run, &env),
+        None => Config::defaults(Purpose::Run, &env),
+    }
+    .map_err(Failure::misuse)?;
+    subscriber::install(&config.telemetry.log)
+        .map_err(|error| Failure::misuse(miette::miette!("{}", chain(&error))))?;
+    if !args.policies.is_empty() {
+        config.policies = args.policies;
+    }
+    let server = server(args.name, args.command)?;
+    match args.log {
+        Some(dir) => config.log.dir = dir,
+        None if args.config.is_none() => {
+            config.log.dir = app::own_log_dir(&config, &server).map_err(start)?
+        }
+        None => {}
+    }
+    let tell = |line: &str| eprintln!("chancery: {line}");
+    let code = block_on(app::run(config, server, &env, &tell))?.map_err(start)?;
+    Ok(Exit::Child(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+fn server(name: Option<ServerName>, command: Vec<String>) -> Result<ServerConfig, Failure> {
+    let name = match name.or_else(|| app::server_name(&command)) {
+        Some(name) => name,
+        None => {
+            return Err(Failure::misuse(miette::miette!(
+                help = "say how policies call it: chancery run --name NAME -- COMMAND",
+                "the server has no name that can be taken from its command"
+            )));
+        }
+    };
+    let mut words = command.into_iter();
+    let command = words.next().unwrap_or_default();
+    let child = ChildConfig { command, args: words.collect(), ..ChildConfig::default() };
+    Ok(ServerConfig { name, kind: ServerKind::Child(child) })
 }

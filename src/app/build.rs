@@ -1,0 +1,133 @@
+//! Wires a gateway together, in an order that leaves nothing half-started: whatever can be refused is, before the
+//! log is opened.
+
+use std::sync::Arc;
+
+use super::error::StartError;
+use super::prepare::Prepared;
+use super::tools::{self, Tools};
+use super::upkeep::{self, Summary, Upkeep};
+use crate::admission::{self, Admission, bootstrap};
+use crate::attest::{GatewayInfo, Log};
+use crate::config::Config;
+use crate::domain::clock::Clock;
+use crate::domain::ids::GatewayRunId;
+use crate::domain::random;
+use crate::gate::{self, Gate};
+use crate::identity::Identity;
+use crate::keys::{PublicKeySource, Signer};
+use crate::policy::EngineStore;
+use crate::telemetry::Telemetry;
+use crate::token::{self, Issuer, Verifier};
+use tokio_util::sync::CancellationToken;
+
+/// A gateway that could serve now.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) gate: Arc<Gate>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) log: Log,
+    telemetry: Telemetry,
+    upkeep: Upkeep,
+    stop: CancellationToken,
+}
+
+/// Opens identity, secret and log, and begins the upkeep. `tell` gets what the operator must read.
+pub(super) async fn core(
+    config: &Config,
+    prepared: Prepared,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<Core, StartError> {
+    let clock = Clock::system();
+    let telemetry = telemetry(config).await?;
+    let recorder = telemetry.recorder();
+    let identity = Identity::open(&config.identity, clock.clone())?;
+    let admission = admission(&config.admission, &clock, &telemetry, tell)?;
+    let run = GatewayRunId::from_uuid(random::uuid_v7(clock.now())?);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let info = GatewayInfo { spiffe_id: identity.spiffe_id().clone(), version, run };
+    let signer: Arc<dyn Signer> = identity.clone();
+    let log = Log::open(config.log.clone(), signer.clone(), clock.clone(), recorder.clone(), info)?;
+    let Prepared { sources, catalogue, engine, shown, .. } = prepared;
+    tools::archive(&log, &sources, &engine).await?;
+    let engines = Arc::new(EngineStore::new(engine));
+
+    let token = token::Config {
+        ttl: config.session.token_ttl,
+        audience: config.session.audience.clone(),
+        ..token::Config::default()
+    };
+    let keys: Arc<dyn PublicKeySource> = identity.clone();
+    let verifier = Verifier::new(keys, identity.spiffe_id().clone(), &token, clock.clone());
+    let tools = Tools::new(tools::Parts {
+        servers: config.servers.clone(),
+        sources,
+        catalogue,
+        engines: Arc::clone(&engines),
+        log: log.clone(),
+        clock: clock.clone(),
+        shown,
+    });
+    let gate = Gate::new(gate::Parts {
+        engines,
+        log: log.clone(),
+        issuer: Issuer::new(signer, clock.clone(), token),
+        verifier,
+        clock: clock.clone(),
+        recorder: recorder.clone(),
+        observer: telemetry.observer(),
+        catalogue: Arc::new(tools),
+        limits: config.limits.clone(),
+        config: gate::Config {
+            max_lifetime: config.session.max_lifetime,
+            idle_timeout: config.session.idle_timeout,
+            ..gate::Config::default()
+        },
+    });
+    let stop = CancellationToken::new();
+    let summary = Summary::new(Arc::clone(admission.refusals()), log.clone(), clock);
+    let upkeep = upkeep::spawn(&gate, &identity, summary, config.refusal_summary, recorder, &stop);
+    Ok(Core { gate, admission, identity, log, telemetry, upkeep, stop })
+}
+
+impl Core {
+    /// Ends what goes on beside the messages, writes the last records and sends the last measurements. Sessions
+    /// are closed before.
+    pub(super) async fn finish(self) {
+        self.stop.cancel();
+        self.upkeep.finish().await;
+        drop(self.gate);
+        self.log.close().await;
+        let telemetry = self.telemetry;
+        if let Err(error) = tokio::task::spawn_blocking(move || telemetry.shutdown()).await {
+            tracing::debug!(%error, "telemetry did not end in order");
+        }
+    }
+}
+
+/// The exporters are set up and torn down where blocking is allowed.
+async fn telemetry(config: &Config) -> Result<Telemetry, StartError> {
+    let config = config.telemetry.clone();
+    let started = tokio::task::spawn_blocking(move || Telemetry::start(&config)).await;
+    let started = started.map_err(|error| StartError::System {
+        what: "telemetry can't be set up",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(started?)
+}
+
+fn admission(
+    config: &admission::Config,
+    clock: &Clock,
+    telemetry: &Telemetry,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<Arc<Admission>, StartError> {
+    if let Some(secret) = &config.bootstrap
+        && !secret.file.exists()
+    {
+        bootstrap::create(&secret.file)?;
+        tell(&format!("made a bootstrap secret in {}", secret.file.display()));
+    }
+    Ok(Arc::new(Admission::open(config.clone(), clock.clone(), telemetry.recorder())?))
+}

@@ -1,0 +1,92 @@
+//! Everything that can be found wrong without starting or writing anything but what a probe needs.
+
+use std::collections::BTreeMap;
+
+use super::error::StartError;
+use super::shown::Shown;
+use super::{command, policies};
+use crate::config::{Config, Environment};
+use crate::domain::ids::ServerName;
+use crate::domain::limits::Limits;
+use crate::policy::{Catalogue, Engine, PolicySources, ToolDefinition};
+use crate::proxy::config::{ServerConfig, ServerKind};
+use crate::proxy::upstream::{Connector, ProbeError, probe};
+
+/// What was found in order.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) sources: PolicySources,
+    pub(super) catalogue: Catalogue,
+    pub(super) engine: Engine,
+    pub(super) connectors: BTreeMap<ServerName, Connector>,
+    pub(super) shown: Shown,
+}
+
+/// Reads the policies, looks for the servers' commands, takes their tools from the last time or asks them, and
+/// compiles.
+pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepared, StartError> {
+    let sources = policies::load(&config.policies)?;
+    for (name, server) in &config.servers {
+        if let ServerKind::Child(child) = &server.kind {
+            command::check(child, env)
+                .map_err(|source| StartError::Command { server: name.clone(), source })?;
+        }
+    }
+    let shown = Shown::below(&config.state_dir);
+    // Without policies everything is refused, whatever the tools are.
+    let catalogue = match sources.files.is_empty() {
+        true => Catalogue::default(),
+        false => tools(config, &shown).await?,
+    };
+    let (engine, warnings) = Engine::compile(&sources, &catalogue).map_err(StartError::Policies)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let connect = |(name, server): (&ServerName, &ServerConfig)| {
+        Ok((name.clone(), Connector::new(server.clone(), config.limits.clone())?))
+    };
+    let connectors = config.servers.iter().map(connect).collect::<Result<_, StartError>>()?;
+    Ok(Prepared { sources, catalogue, engine, connectors, shown })
+}
+
+async fn tools(config: &Config, shown: &Shown) -> Result<Catalogue, StartError> {
+    let servers = config.servers.values();
+    let asked = servers.map(|server| async move {
+        let known = match shown.load(server) {
+            Some(known) => Ok(known),
+            None => ask(server, &config.limits, shown).await,
+        };
+        known.map(|known| (server.name.clone(), known))
+    });
+    let mut catalogue = Catalogue::default();
+    for found in futures_util::future::join_all(asked).await {
+        match found {
+            Ok((name, tools)) => {
+                catalogue.servers.insert(name, tools);
+            }
+            Err(error @ ProbeError::Connect(_)) => return Err(error.into()),
+            // It may come up later; its tools are then learned from its first list.
+            Err(error) => tracing::warn!(%error, "its tools are unknown, and denied, until it lists them"),
+        }
+    }
+    Ok(catalogue)
+}
+
+async fn ask(
+    server: &ServerConfig,
+    limits: &Limits,
+    shown: &Shown,
+) -> Result<Vec<ToolDefinition>, ProbeError> {
+    let probed = probe(server, limits).await?;
+    let mut tools = Vec::with_capacity(probed.tools.len());
+    for entry in &probed.tools {
+        match ToolDefinition::from_list_entry(entry) {
+            Ok(tool) => tools.push(tool),
+            Err(error) => tracing::warn!(server = %server.name, %error, "a tool is left out, and denied"),
+        }
+    }
+    if let Err(error) = shown.save(server, &tools) {
+        tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept");
+    }
+    Ok(tools)
+}

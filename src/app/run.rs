@@ -1,0 +1,76 @@
+//! `run`: one tool server, the parent process as client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::error::StartError;
+use super::{build, prepare, signals};
+use crate::config::{Config, Environment};
+use crate::domain::clock::Clock;
+use crate::domain::random;
+use crate::gate::{Route, Transport};
+use crate::proxy::config::ServerConfig;
+use crate::proxy::downstream::stdio::{self, RunParts};
+
+/// Serves the client on stdin and stdout until either side ends; returns the code to exit with. `tell` gets what
+/// the operator must read.
+///
+/// # Errors
+/// What is wrong, before anything was started.
+pub async fn run(
+    mut config: Config,
+    server: ServerConfig,
+    env: &Environment,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<i32, StartError> {
+    let shutdown = signals::listen()
+        .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
+    // On a pipe there is only the parent, and its word is the kernel's.
+    config.admission.peer.get_or_insert_default();
+    config.admission.bootstrap = None;
+    let name = server.name.clone();
+    config.servers = [(name.clone(), server)].into();
+    let limits = config.limits.clone();
+    let mut prepared = prepare::prepare(&config, env).await?;
+    if prepared.engine.is_empty() {
+        tell(
+            "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
+        );
+    }
+    let connector = prepared.connectors.remove(&name);
+    let core = build::core(&config, prepared, tell).await?;
+    tracing::info!(log = %core.log.dir().display(), identity = %core.identity.spiffe_id(), "ready");
+    let code = match connector {
+        Some(connector) => {
+            let parts = RunParts {
+                gate: Arc::clone(&core.gate),
+                admission: Arc::clone(&core.admission),
+                connector,
+                route: Route::new(name, Transport::Stdio),
+                limits,
+            };
+            stdio::run(parts, shutdown).await
+        }
+        None => 0,
+    };
+    core.finish().await;
+    Ok(code)
+}
+
+/// A log directory of its own for one run below `config`'s state directory: a log has one writer, and one user runs
+/// many gateways at once.
+///
+/// # Errors
+/// When there are no random bytes.
+pub fn own_log_dir(config: &Config, server: &ServerConfig) -> Result<PathBuf, StartError> {
+    let now = Clock::system().now();
+    let at = OffsetDateTime::from_unix_timestamp(now.as_secs()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let stamp =
+        at.format(format_description!("[year][month][day]T[hour][minute][second]Z")).unwrap_or_default();
+    let [a, b, c, d] = random::bytes::<4>()?;
+    let name = format!("{stamp}-{}-{a:02x}{b:02x}{c:02x}{d:02x}", server.name);
+    Ok(config.state_dir.join("logs/run").join(name))
+}

@@ -1,0 +1,113 @@
+//! `serve`: configured tool servers for many clients over HTTP.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StartError;
+use super::{build, prepare, signals};
+use crate::attest::Log;
+use crate::config::{Config, Environment};
+use crate::identity::Identity;
+use crate::keys::Signer as _;
+use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
+
+/// Serves until a signal asks for the end. `tell` gets what the operator must read, among it one line for each
+/// address: `listening on http://127.0.0.1:8080/mcp/files`.
+///
+/// # Errors
+/// What is wrong, before anything was started.
+pub async fn serve(
+    config: Config,
+    env: &Environment,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<(), StartError> {
+    let shutdown = signals::listen()
+        .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
+    let mut prepared = prepare::prepare(&config, env).await?;
+    if prepared.engine.is_empty() {
+        tell(
+            "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
+        );
+    }
+    // A port in use is found before the log is touched; connections wait until all of it stands.
+    let listeners = Listeners::bind(&config.listen).await?;
+    let connectors = std::mem::take(&mut prepared.connectors);
+    let core = build::core(&config, prepared, tell).await?;
+
+    let addresses = addresses(&config, &listeners);
+    let published = Arc::new(Public { identity: Arc::clone(&core.identity), log: core.log.clone() });
+    let base = listeners.tcp_addr().map(|addr| format!("http://{addr}"));
+    let parts = ServeParts {
+        gate: Arc::clone(&core.gate),
+        admission: Arc::clone(&core.admission),
+        connectors,
+        listeners,
+        jwks_url: base.map(|base| format!("{base}/.well-known/jwks.json").into()),
+        published,
+        bearer: config.admission.bootstrap.is_some(),
+        limits: config.limits.clone(),
+    };
+    if let Err(error) = write_addresses(config.address_file.as_deref(), &addresses) {
+        core.finish().await;
+        return Err(error);
+    }
+    for address in &addresses {
+        tell(&format!("listening on {address}"));
+    }
+    tracing::info!(log = %core.log.dir().display(), identity = %core.identity.spiffe_id(), "ready");
+    serve_http(parts, shutdown).await;
+    if let Some(file) = &config.address_file {
+        // Gone already is as good.
+        let _ = fs::remove_file(file);
+    }
+    core.finish().await;
+    Ok(())
+}
+
+/// `http://<address>/mcp/<server>`, and `unix:<path>:/mcp/<server>`.
+fn addresses(config: &Config, listeners: &Listeners) -> Vec<String> {
+    let tcp = listeners.tcp_addr().map(|addr| format!("http://{addr}"));
+    let unix = config.listen.unix.as_ref().map(|path| format!("unix:{}:", path.display()));
+    let bases = tcp.into_iter().chain(unix);
+    bases.flat_map(|base| config.servers.keys().map(move |name| format!("{base}/mcp/{name}"))).collect()
+}
+
+/// Written beside its place and renamed, so that whoever waits for it reads it whole.
+fn write_addresses(file: Option<&Path>, addresses: &[String]) -> Result<(), StartError> {
+    let Some(path) = file else { return Ok(()) };
+    let mut text = addresses.join("\n");
+    text.push('\n');
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| StartError::AddressFile { path: path.to_owned(), source })
+}
+
+/// What is told to anyone.
+#[derive(Debug)]
+struct Public {
+    identity: Arc<Identity>,
+    log: Log,
+}
+
+impl Published for Public {
+    fn jwks(&self) -> String {
+        serde_json::to_string(&self.identity.jwks()).unwrap_or_else(|_| r#"{"keys":[]}"#.to_owned())
+    }
+
+    fn jwks_max_age(&self) -> Duration {
+        self.identity.jwks_max_age()
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.log.failing().is_some() {
+            return Err("records can't be written at the moment");
+        }
+        if self.identity.current().is_err() {
+            return Err("there is no signing key at the moment");
+        }
+        Ok(())
+    }
+}
