@@ -41,6 +41,9 @@ mod session;
 mod standing;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::attest::CloseReason;
