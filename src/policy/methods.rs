@@ -30,18 +30,20 @@ const fn client(name: &'static str, about: About, group: Option<&'static str>) -
     Method { name, about, group, client: true, server: false }
 }
 
-const fn server(name: &'static str, group: Option<&'static str>) -> Method {
-    Method { name, about: About::Peer, group, client: false, server: true }
+const fn server(name: &'static str) -> Method {
+    Method { name, about: About::Peer, group: None, client: false, server: true }
+}
+
+const fn either(name: &'static str) -> Method {
+    Method { name, about: About::Peer, group: None, client: true, server: true }
 }
 
 const LIST: Option<&str> = Some("list");
-const NOTIFICATION: Option<&str> = Some("notifications");
 
 /// Opening a session; no JSON-RPC method is mapped to it.
 pub(super) const SESSION_OPEN: Method = client("session/open", About::Peer, None);
 /// The action of every method that is not in [`METHODS`], or that comes from the wrong side.
-pub(super) const OTHER: Method =
-    Method { name: "other", about: About::Peer, group: None, client: true, server: true };
+pub(super) const OTHER: Method = either("other");
 
 /// The methods that have an action of their own (`tools/call` has one for each tool instead).
 pub(super) const METHODS: &[Method] = &[
@@ -55,33 +57,31 @@ pub(super) const METHODS: &[Method] = &[
     client("resources/unsubscribe", About::Resource, None),
     client("completion/complete", About::Peer, None),
     client("logging/setLevel", About::Peer, None),
-    client("ping", About::Peer, None),
-    client("server/discover", About::Peer, None),
-    client("tasks/get", About::Peer, None),
-    client("tasks/list", About::Peer, None),
-    client("tasks/result", About::Peer, None),
-    client("tasks/cancel", About::Peer, None),
-    server("sampling/createMessage", None),
-    server("elicitation/create", None),
-    server("roots/list", None),
-    client("notifications/roots/list_changed", About::Peer, NOTIFICATION),
-    server("notifications/message", NOTIFICATION),
-    server("notifications/tools/list_changed", NOTIFICATION),
-    server("notifications/prompts/list_changed", NOTIFICATION),
-    server("notifications/resources/list_changed", NOTIFICATION),
-    server("notifications/resources/updated", NOTIFICATION),
-    server("notifications/elicitation/complete", NOTIFICATION),
-    Method {
-        name: "notifications/tasks/status",
-        about: About::Peer,
-        group: NOTIFICATION,
-        client: true,
-        server: true,
-    },
+    client("notifications/roots/list_changed", About::Peer, None),
+    server("sampling/createMessage"),
+    server("elicitation/create"),
+    server("roots/list"),
+    either("tasks/get"),
+    either("tasks/list"),
+    either("tasks/result"),
+    either("tasks/cancel"),
 ];
 
 /// The action groups that hold actions of [`METHODS`] or tools.
-pub(super) const GROUPS: [&str; 3] = ["tools/call", "list", "notifications"];
+pub(super) const GROUPS: [&str; 2] = ["tools/call", "list"];
+
+/// Messages that pass with the session and are never decided, so no action bears their name.
+pub(super) fn is_upkeep(method: &str) -> bool {
+    let client = ["notifications/initialized", "notifications/cancelled", "notifications/progress"];
+    let server = [
+        "notifications/message",
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    ];
+    ["ping", "initialize"].contains(&method) || client.contains(&method) || server.contains(&method)
+}
 
 /// The action of `method`, sent by `from`.
 pub(super) fn find(method: &str, from: Direction) -> Method {

@@ -29,6 +29,7 @@ mod query;
 mod reads;
 mod schema;
 mod sources;
+mod starter;
 mod store;
 mod target;
 mod types;
@@ -40,6 +41,7 @@ pub use engine::{Engine, ToolEntry};
 pub use entities::{SessionEntities, SessionFacts};
 pub use query::{Action, Direction, Listed, Query};
 pub use sources::{PolicySources, SourceFile};
+pub use starter::{Starter, starter};
 pub use store::EngineStore;
 
 #[cfg(test)]

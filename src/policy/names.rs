@@ -9,7 +9,7 @@ use crate::domain::ids::{IdError, ServerName};
 use super::compile::{Findings, Parsed, find};
 use super::diagnostic::Severity;
 use super::entities::TYPES;
-use super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
+use super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN, is_upkeep};
 use super::schema::quoted;
 
 /// All names that exist.
@@ -71,6 +71,20 @@ impl Names {
     fn check_action(&self, policy: &Parsed<'_>, id: &str, verdict: &mut Verdict, findings: &mut Findings) {
         let group = id.strip_suffix("/*").is_some_and(|server| self.servers.contains(server));
         if group || self.tools.contains(id) || self.methods.contains(id) || GROUPS.contains(&id) {
+            return;
+        }
+        if is_upkeep(id) {
+            let message = format!("`{id}` is no action: it passes with the session and is not decided");
+            let help = Some("permit `Mcp::Action::\"session/open\"`".to_owned());
+            findings.add(
+                Severity::Error,
+                &policy.statement,
+                place(policy, id),
+                Some(&policy.id),
+                message,
+                help,
+            );
+            verdict.refused = true;
             return;
         }
         let method = nearest(id, self.methods.iter().chain(&GROUPS).copied());

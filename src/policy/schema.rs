@@ -51,8 +51,7 @@ fn write_tool(out: &mut String, server: &str, tool: &TypedTool<'_>) {
     let title = tool.definition.title.as_deref().or(tool.definition.annotations.title.as_deref());
     out.push('\n');
     if let Some(title) = title {
-        let title: String = title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect();
-        let _infallible = writeln!(out, "  // {title}");
+        let _infallible = writeln!(out, "  // {}", remark(title));
     }
     let group = quoted(&format!("{server}/*"));
     let _infallible = writeln!(
@@ -106,6 +105,19 @@ fn write_type(out: &mut String, ty: &Type, indent: usize) {
         }
         Type::Record(record) => write_record(out, record, indent),
     }
+}
+
+/// A server's text as it may stand in a comment: one line, at most 100 characters, nothing that a terminal or an
+/// editor would not show as it is (controls, bidirectional overrides, invisible characters).
+pub(super) fn remark(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => ' ',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let line: String = text.chars().map(shown).take(400).collect();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.join(" ").chars().take(100).collect()
 }
 
 /// `text` as a Cedar string literal.

@@ -19,14 +19,15 @@ permit (principal, action == Mcp::Action::"tools/call", resource);
 permit (principal is Mcp::Agnt, action, resource);
 permit (principal, action == Mcp::Action::"filesystem/read_file", resource == Mcp::Server::"filesystem");
 permit (principal, action == Mcp::Action::"filesystem/read_file", resource) when { context.input.tail.lessThan(decimal("1.0")) };
-@id("a") permit (principal, action == Mcp::Action::"ping", resource);
-@id("a") permit (principal, action == Mcp::Action::"ping", resource);
-@reson("x") permit (principal, action == Mcp::Action::"ping", resource);
-@id("") permit (principal, action == Mcp::Action::"ping", resource);
+@id("a") permit (principal, action == Mcp::Action::"logging/setLevel", resource);
+@id("a") permit (principal, action == Mcp::Action::"logging/setLevel", resource);
+@reson("x") permit (principal, action == Mcp::Action::"logging/setLevel", resource);
+@id("") permit (principal, action == Mcp::Action::"logging/setLevel", resource);
 permit (principal, action == Mcp::Action::"Bad Server/x", resource);
-permit (principal, action == Mcp::Action::"ping", resource == ?resource);
+permit (principal, action == Mcp::Action::"logging/setLevel", resource == ?resource);
 permit (principal action, resource);
 permit (principal, action == Mcp::Action::"nonsense", resource);
+permit (principal, action == Mcp::Action::"ping", resource);
 "#
     ));
 }

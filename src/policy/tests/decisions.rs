@@ -113,7 +113,9 @@ fn every_method_is_its_own_action_and_no_permit_reaches_another() {
         ("sampling/createMessage", "sampling/createMessage", None, Direction::Server),
         ("elicitation/create", "elicitation/create", None, Direction::Server),
         ("roots/list", "roots/list", None, Direction::Server),
-        ("notifications/message", "notifications/message", None, Direction::Server),
+        ("tasks/get", "tasks/get", None, Direction::Server),
+        ("tasks/get", "tasks/get", None, Direction::Client),
+        ("notifications/roots/list_changed", "notifications/roots/list_changed", None, Direction::Client),
         ("other", "x/y", None, Direction::Client),
         ("other", "x/y", None, Direction::Server),
         // A client can't send what is a server's to send, nor open a session by a method of that name.
@@ -127,9 +129,7 @@ fn every_method_is_its_own_action_and_no_permit_reaches_another() {
         );
         assert_eq!(effect(&method(&only, sent, target, from)), "allow", "{action} {sent}");
         assert_eq!(effect(&ask(&only, "filesystem", Action::SessionOpen)), "not_permitted");
-        for (other, from) in
-            [("ping", Direction::Client), ("notifications/tools/list_changed", Direction::Server)]
-        {
+        for (other, from) in [("logging/setLevel", Direction::Client), ("tasks/list", Direction::Server)] {
             assert_eq!(effect(&method(&only, other, None, from)), "not_permitted", "{action} {other}");
         }
     }
@@ -172,7 +172,8 @@ fn what_is_known_of_the_session_can_be_asked() {
 #[test]
 fn the_suggestion_permits_just_the_denied_message_and_holds_no_value() {
     let catalogue = reference();
-    let nothing = engine(r#"permit (principal, action == Mcp::Action::"ping", resource);"#, &catalogue);
+    let nothing =
+        engine(r#"permit (principal, action == Mcp::Action::"logging/setLevel", resource);"#, &catalogue);
     let secret = "file:///secret";
     let actions = [
         Action::SessionOpen,

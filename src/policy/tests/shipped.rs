@@ -1,1 +1,167 @@
-//! The policies that ship in `policies/`.
+//! The policies that ship in `policies/`, and those that are written for a new server.
+
+use super::*;
+
+macro_rules! shipped {
+    ($($file:literal),*) => {
+        [$(($file, include_str!(concat!("../../../policies/", $file)))),*]
+    };
+}
+
+fn shipped(file: &str) -> Engine {
+    let all = shipped!(
+        "starter.cedar",
+        "examples/deny-with-reason.cedar",
+        "examples/path-prefix.cedar",
+        "examples/per-client.cedar",
+        "examples/server-requests.cedar",
+        "examples/session-limits.cedar",
+        "examples/shadow.cedar"
+    );
+    let found = std::fs::read_dir("policies/examples").unwrap().count() + 1;
+    assert_eq!(all.len(), found, "every shipped file is tested");
+    let text = all.iter().find(|(name, _)| *name == file).unwrap().1;
+    let formatted =
+        cedar_policy_formatter::policies_str_to_pretty(text, &cedar_policy_formatter::Config::default());
+    assert!(formatted.is_ok());
+    engine(text, &reference())
+}
+
+fn path(path: &str) -> String {
+    format!(r#"{{"path":"{path}"}}"#)
+}
+
+#[test]
+fn the_starter_set_opens_lists_and_reads_for_the_local_user_and_no_more() {
+    let engine = shipped("starter.cedar");
+    assert_eq!(effect(&ask(&engine, "filesystem", Action::SessionOpen)), "allow");
+    assert_eq!(effect(&ask(&engine, "everything", Action::SessionOpen)), "not_permitted");
+    assert_eq!(effect(&method(&engine, "tools/list", None, Direction::Client)), "allow");
+    assert_eq!(effect(&call(&engine, "filesystem", "read_text_file", &path("/a"))), "allow");
+    let write = r#"{"path":"/a","content":""}"#;
+    assert_eq!(effect(&call(&engine, "filesystem", "write_file", write)), "not_permitted");
+    let mut other = facts("filesystem");
+    other.uid = Some(1001);
+    let session = engine.session_principal(&other);
+    let salt = Salt::from_bytes([0; 16]);
+    let query = Query { session: &session, action: Action::SessionOpen, now: NOW, calls: 0, salt: &salt };
+    assert_eq!(effect(&engine.decide(&query)), "not_permitted");
+}
+
+#[test]
+fn the_path_example_keeps_to_its_folders() {
+    let engine = shipped("examples/path-prefix.cedar");
+    let read = |p: &str| effect(&call(&engine, "filesystem", "read_text_file", &path(p))).to_owned();
+    assert_eq!(read("/data/public/a"), "allow");
+    for bad in
+        ["/data/public/../private/key", "/data/private/key", "/data/public", "/data/public/..", "", "../x"]
+    {
+        assert_eq!(read(bad), "not_permitted", "{bad}");
+    }
+    let write = |p: &str| {
+        effect(&call(&engine, "filesystem", "write_file", &format!(r#"{{"path":"{p}","content":""}}"#)))
+            .to_owned()
+    };
+    assert_eq!((write("/data/scratch/a"), write("/data/public/a")), ("allow".into(), "not_permitted".into()));
+    let many = |paths: &str| effect(&call(&engine, "filesystem", "read_multiple_files", paths)).to_owned();
+    assert_eq!(many(r#"{"paths":["/data/public/LICENSE"]}"#), "allow");
+    assert_eq!(many(r#"{"paths":["/data/public/LICENSE","/etc/passwd"]}"#), "not_permitted");
+}
+
+#[test]
+fn the_other_examples_do_what_they_say() {
+    let reason = shipped("examples/deny-with-reason.cedar");
+    let moved = call(&reason, "filesystem", "move_file", r#"{"source":"/a","destination":"/b"}"#);
+    assert_eq!(effect(&moved), "forbidden");
+    assert!(moved.determining[0].reason.as_deref().unwrap().starts_with("Files are not moved"));
+    let head = |head: &str| format!(r#"{{"path":"/a","head":{head}}}"#);
+    assert_eq!(effect(&call(&reason, "filesystem", "read_text_file", &head("1001"))), "forbidden");
+    assert_eq!(effect(&call(&reason, "filesystem", "read_text_file", &head("10"))), "allow");
+    assert_eq!(effect(&call(&reason, "filesystem", "read_text_file", &head("1e300"))), "invalid_input");
+
+    let client = shipped("examples/per-client.cedar");
+    assert_eq!(effect(&call(&client, "filesystem", "read_text_file", &path("/a"))), "allow");
+    assert_eq!(
+        effect(&call(&client, "filesystem", "write_file", r#"{"path":"/a","content":""}"#)),
+        "not_permitted"
+    );
+
+    let limits = shipped("examples/session-limits.cedar");
+    let session = limits.session_principal(&facts("filesystem"));
+    let at = |calls, now| {
+        let salt = Salt::from_bytes([0; 16]);
+        let action = Action::ToolCall { name: "read_text_file", arguments: Some(br#"{"path":"/a"}"#) };
+        effect(&limits.decide(&Query { session: &session, action, now, calls, salt: &salt }))
+    };
+    assert_eq!(at(99, NOW), "allow");
+    assert_eq!(at(100, NOW), "forbidden");
+    assert_eq!(at(0, Timestamp::from_secs(1_767_323_000 + 3601)), "forbidden");
+    assert!(!limits.could_be_permitted(&session, Listed::Tool("read_text_file"), NOW, 100));
+
+    let shadow = shipped("examples/shadow.cedar");
+    let write = call(&shadow, "filesystem", "write_file", r#"{"path":"/a","content":""}"#);
+    assert_eq!((effect(&write), write.shadow.len()), ("allow", 1));
+
+    let asks = shipped("examples/server-requests.cedar");
+    assert_eq!(effect(&method(&asks, "roots/list", None, Direction::Server)), "allow");
+    assert_eq!(effect(&method(&asks, "elicitation/create", None, Direction::Server)), "forbidden");
+    let sampling = Action::Method { method: "sampling/createMessage", target: None, from: Direction::Server };
+    assert_eq!(effect(&ask(&asks, "everything", sampling)), "allow");
+    assert_eq!(effect(&ask(&asks, "filesystem", sampling)), "not_permitted");
+}
+
+#[test]
+fn what_is_written_for_a_new_server_is_usable_at_once_and_permits_only_what_was_approved() {
+    for (server, tools) in &reference().servers {
+        let catalogue = Catalogue::of(server.clone(), tools.clone());
+        for approved in [true, false] {
+            let text = starter(&Starter { server, tools, uid: 1000, approved });
+            let engine = engine(&text, &catalogue);
+            let name = server.as_str();
+            assert_eq!(effect(&ask(&engine, name, Action::SessionOpen)), "allow");
+            let session = engine.session_principal(&facts(name));
+            for tool in tools {
+                let shown = engine.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, 0);
+                assert_eq!(shown, approved && tool.annotations.read_only == Some(true), "{}", tool.name);
+            }
+            let all: String = text
+                .lines()
+                .map(|line| {
+                    format!(
+                        "{}\n",
+                        line.strip_prefix("// permit").map_or(
+                            line.strip_prefix("// @id").map_or(line.to_owned(), |r| format!("@id{r}")),
+                            |r| format!("permit{r}")
+                        )
+                    )
+                })
+                .collect();
+            let everything = super::engine(&all, &catalogue);
+            let session = everything.session_principal(&facts(name));
+            for tool in tools {
+                assert!(
+                    everything.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, 0),
+                    "{}",
+                    tool.name
+                );
+            }
+        }
+    }
+    let catalogue = reference();
+    let (server, tools) = catalogue.servers.iter().next_back().unwrap();
+    insta::assert_snapshot!(starter(&Starter { server, tools: &tools[..5], uid: 1000, approved: true }));
+}
+
+#[test]
+fn a_servers_texts_cannot_break_out_of_the_comments_that_they_stand_in() {
+    let title =
+        "x\\n\\rpermit (principal, action, resource);\\u2028\\u202epermit (principal, action, resource);";
+    let entry = format!(r#"[{{"name":"a\"]; permit","title":"{title}","inputSchema":{{}}}}]"#);
+    assert!(serde_json::from_str::<Vec<Box<serde_json::value::RawValue>>>(&entry).is_ok());
+    let hostile = entry.replace("a\\\"]; permit", "a\\\"];permit");
+    let tools = tools(&hostile);
+    let server = name("t");
+    let text = starter(&Starter { server: &server, tools: &tools, uid: 1, approved: false });
+    let engine = engine(&text, &Catalogue::of(server, tools));
+    assert_eq!(engine.policies.len(), 3, "{text}");
+}

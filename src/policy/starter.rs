@@ -1,0 +1,84 @@
+//! Writes the first policies for a real server: enough to begin with, and every line an author needs to go on.
+
+use std::fmt::Write as _;
+
+use crate::domain::ids::ServerName;
+
+use super::catalogue::ToolDefinition;
+use super::schema::{quoted, remark};
+
+/// What the first policies are written for.
+#[derive(Debug, Clone, Copy)]
+pub struct Starter<'a> {
+    /// The server.
+    pub server: &'a ServerName,
+    /// Its tools.
+    pub tools: &'a [ToolDefinition],
+    /// The user who may use it.
+    pub uid: u32,
+    /// Whether the author agreed to permit the tools that the server itself calls read-only.
+    pub approved: bool,
+}
+
+/// The text of the policies: opening a session, lists and logging for one user; each tool as a line of its own, in
+/// force only where the server calls it read-only and the author agreed.
+pub fn starter(of: &Starter<'_>) -> String {
+    let server = quoted(of.server.as_str());
+    let user = format!("principal in Mcp::Group::\"uid:{}\"", of.uid);
+    let name = of.server.as_str();
+    let mut out = format!(
+        "// Who may do what with the tool server {server}. What is not permitted here is denied.\n\
+         // Check this file with `chancery policy check`; mcp.cedarschema beside it lists what can be written.\n\
+         \n\
+         // The user {} may open a session,\n\
+         @id(\"{name}:open\")\n\
+         permit ({user}, action == Mcp::Action::\"session/open\", resource == Mcp::Server::{server});\n\
+         \n\
+         // see the lists (of tools: those that a policy here could permit),\n\
+         @id(\"{name}:lists\")\n\
+         permit ({user}, action in Mcp::Action::\"list\", resource == Mcp::Server::{server});\n\
+         \n\
+         // and have arguments completed and the log level set.\n\
+         @id(\"{name}:comfort\")\n\
+         permit (\n  {user},\n  action in [Mcp::Action::\"completion/complete\", Mcp::Action::\"logging/setLevel\"],\n  \
+         resource == Mcp::Server::{server}\n);\n",
+        of.uid
+    );
+    let (reading, other): (Vec<_>, Vec<_>) =
+        of.tools.iter().partition(|tool| tool.annotations.read_only == Some(true));
+    if !reading.is_empty() {
+        out.push_str("\n// Tools that the server itself calls read-only. Nobody has verified that.\n");
+        write_tools(&mut out, of.server, &user, &reading, of.approved);
+    }
+    if !other.is_empty() {
+        out.push_str("\n// Tools that may change something. Permit what you need, as narrowly as you can.\n");
+        write_tools(&mut out, of.server, &user, &other, false);
+    }
+    let _infallible = write!(
+        out,
+        "\n// Prompts and resources of the server.\n\
+         // permit ({user}, action == Mcp::Action::\"prompts/get\", resource in Mcp::Server::{server});\n\
+         // permit ({user}, action == Mcp::Action::\"resources/read\", resource in Mcp::Server::{server});\n\
+         \n\
+         // What the server may ask of the agent: its folders, a completion by its model, input of its user.\n\
+         // permit (principal == Mcp::Server::{server}, action == Mcp::Action::\"roots/list\", resource);\n\
+         // permit (principal == Mcp::Server::{server}, action == Mcp::Action::\"sampling/createMessage\", resource);\n\
+         // permit (principal == Mcp::Server::{server}, action == Mcp::Action::\"elicitation/create\", resource);\n"
+    );
+    out
+}
+
+fn write_tools(out: &mut String, server: &ServerName, user: &str, tools: &[&ToolDefinition], active: bool) {
+    let mark = if active { "" } else { "// " };
+    for tool in tools {
+        let id = quoted(&format!("{server}/{}", tool.name));
+        let title =
+            tool.title.as_deref().or(tool.annotations.title.as_deref()).or(tool.description.as_deref());
+        let _infallible = match title.map(remark).filter(|title| !title.is_empty()) {
+            Some(title) => writeln!(out, "\n// {title}"),
+            None => writeln!(out),
+        };
+        let _infallible =
+            writeln!(out, "{mark}@id({id})\n{mark}permit ({user}, action == Mcp::Action::{id}, resource);");
+    }
+}
