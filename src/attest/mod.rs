@@ -26,6 +26,8 @@ mod log;
 pub mod predicate;
 mod queue;
 mod receipt;
+#[cfg(test)]
+mod schema;
 mod segment;
 mod statement;
 mod tail;

@@ -263,7 +263,6 @@ pub struct Decision {
     /// The policies that determined it.
     pub policies: Vec<PolicyEntry>,
     /// The policies that failed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailureEntry>,
     /// Digest of the policy set.
     #[schemars(with = "String")]

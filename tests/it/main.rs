@@ -5,3 +5,4 @@ mod cli;
 mod config;
 mod gateway;
 mod keys;
+mod verify;
