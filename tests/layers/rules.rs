@@ -262,7 +262,7 @@ pub(crate) fn verifiers_reach_no_private_key(sources: &[Source]) -> Vec<String> 
         "PrivateKey",
         "PrivateKeyDer",
         "PrivatePkcs8KeyDer",
-        "identity",
+        "identity::",
         "token::Issuer",
         "keys::*",
     ];
