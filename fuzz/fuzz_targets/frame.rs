@@ -31,12 +31,10 @@ fuzz_target!(|data: &[u8]| {
     assert!(!frame.bytes().contains(&b'\n') && !frame.bytes().contains(&b'\r'));
     assert!(serde_json::from_slice::<&RawValue>(frame.bytes()).is_ok());
 
-    #[derive(Debug)]
-    struct Read<'a>(Option<&'a str>, Option<&'a [u8]>, Option<&'a [u8]>);
-    let read = Read(frame.name(), frame.params(), frame.arguments());
-    assert!(read.1.is_none() || read.1.is_some_and(|raw| serde_json::from_slice::<&RawValue>(raw).is_ok()));
-    assert!(read.2.is_none() || read.2.is_some_and(|raw| serde_json::from_slice::<&RawValue>(raw).is_ok()));
-    let _ = (frame.client_info(), frame.progress_token(), frame.cancelled_id(), frame.protocol_version());
+    for raw in [frame.params(), frame.arguments(), frame.result(), frame.error(), frame.progress_token()] {
+        assert!(raw.is_none_or(|raw| serde_json::from_slice::<&RawValue>(raw).is_ok()));
+    }
+    let _ = (frame.name(), frame.uri(), frame.client_info(), frame.cancelled_id(), frame.protocol_version());
 
     let again = Frame::parse(frame.bytes().to_vec(), &limits).expect("a frame's bytes are a message");
     assert_eq!((again.id(), again.method(), again.params()), (frame.id(), frame.method(), frame.params()));
