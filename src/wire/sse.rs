@@ -30,7 +30,8 @@ impl Event {
         !self.data.is_empty() && self.event.as_deref().is_none_or(|e| e == "message")
     }
 
-    /// The event as text, with the blank line that ends it. A field that can't stand on a line of its own is left out.
+    /// The event as text, with the blank line that ends it. An id that can't stand on one line is left out; line breaks
+    /// in an event type become spaces, for without its type the event would be a message.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.data.len() + 64);
         let mut field = |name: &str, value: &[u8]| {
@@ -39,11 +40,10 @@ impl Event {
             out.extend_from_slice(value);
             out.push(b'\n');
         };
-        let one_line = |text: &&String| !text.contains(['\r', '\n', '\0']);
-        if let Some(event) = self.event.as_ref().filter(one_line) {
-            field("event", event.as_bytes());
+        if let Some(event) = &self.event {
+            field("event", event.replace(['\r', '\n'], " ").as_bytes());
         }
-        if let Some(id) = self.id.as_ref().filter(one_line) {
+        if let Some(id) = self.id.as_ref().filter(|id| !id.contains(['\r', '\n', '\0'])) {
             field("id", id.as_bytes());
         }
         if let Some(retry) = self.retry {

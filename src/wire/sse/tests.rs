@@ -73,9 +73,11 @@ fn keep_alive_comments_never_add_up_to_an_event_too_large() {
 }
 
 #[test]
-fn what_cannot_stand_on_one_line_is_not_encoded() {
+fn a_forged_field_adds_no_line_and_a_typed_event_never_becomes_a_message() {
     let forged = event(Some("1\ndata: {}"), Some("a\rb"), "x", None);
-    assert_eq!(&*forged.encode(), b"data: x\n\n");
+    assert_eq!(&*forged.encode(), b"event: a b\ndata: x\n\n");
+    let odd = event(None, Some("a\0"), "x", None);
+    assert_eq!(decode(&[&odd.encode()]), [odd]);
 }
 
 proptest! {
