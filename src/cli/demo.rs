@@ -103,7 +103,7 @@ fn tell(stage: &Stage, out: &mut impl Write) -> Result<Vec<String>, DemoError> {
 
     let tampered = proof::tamper(stage, &records)?;
     let found = proof::verify(stage, &tampered.dir)?;
-    writeln!(out, "\nA copy of it with one bit of {} changed:", tampered.place)?;
+    writeln!(out, "\nA copy of it with one bit changed ({}):", tampered.place)?;
     match found.report.findings.first() {
         Some(finding) => writeln!(out, "  detected: {finding}")?,
         None => wrong.push("the changed bit was not detected".to_owned()),

@@ -1,8 +1,17 @@
 //! The integration tests: they drive the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod admission;
 mod cli;
 mod config;
+mod demo;
 mod gateway;
 mod keys;
+mod telemetry;
 mod verify;

@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::DemoError;
 use super::evidence::Record;
 use super::stage::Stage;
+use crate::attest::dsse;
 use crate::audit::{self, Finding, Report};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::clock::Clock;
@@ -44,7 +48,7 @@ pub(super) fn verify(stage: &Stage, log: &Path) -> Result<Proof, DemoError> {
 #[derive(Debug)]
 pub(super) struct Tampered {
     pub(super) dir: PathBuf,
-    /// Which record, for a person.
+    /// Which record and what of it, for a person.
     pub(super) place: String,
     file: String,
     line: u64,
@@ -57,28 +61,37 @@ impl Tampered {
     }
 }
 
-/// Copies the log and changes one bit in the payload of the last denied call's record.
+/// Copies the log and changes one bit of it: the last letter of the last denied call's action becomes another one.
 pub(super) fn tamper(stage: &Stage, records: &[Record]) -> Result<Tampered, DemoError> {
-    let victim = records.iter().rfind(|record| record.action.is_some() && !record.allowed);
-    let victim = victim.ok_or(DemoError::Said("the log has no denied call to tamper with".into()))?;
+    let said = |what: &str| DemoError::Said(what.to_owned());
+    let denied = records.iter().rev().find_map(|record| match &record.action {
+        Some(action) if !record.allowed => Some((record, action)),
+        _ => None,
+    });
+    let (victim, action) = denied.ok_or_else(|| said("the log has no denied call to tamper with"))?;
     let dir = stage.dir().join("tampered");
     copy(&stage.log(), &dir)?;
     let relative = victim.file.strip_prefix(stage.log()).map_err(|e| DemoError::Said(e.to_string()))?;
     let file = dir.join(relative);
-    let mut bytes = fs::read(&file)?;
+    let text = fs::read_to_string(&file)?;
+
     let nth = usize::try_from(victim.line.saturating_sub(1)).unwrap_or(usize::MAX);
-    let line = bytes.split_mut(|byte| *byte == b'\n').nth(nth).unwrap_or_default();
-    let start = line.windows(11).position(|window| window == b"\"payload\":\"").map(|at| at + 11);
-    // Far enough in to be in the middle of the statement; the lowest bit of a letter or digit of base64 gives
-    // another one, except at the edges of the alphabet, which are passed over.
-    let target = start.and_then(|start| line.get_mut(start + 400..)).and_then(|rest| {
-        rest.iter_mut().find(|byte| byte.is_ascii_alphanumeric() && (**byte ^ 1).is_ascii_alphanumeric())
-    });
-    let target = target.ok_or(DemoError::Said("the record is too short to tamper with".into()))?;
-    *target ^= 1;
-    fs::write(&file, bytes)?;
+    let line = text.lines().nth(nth).ok_or_else(|| said("the record is gone"))?;
+    let mut payload = dsse::read(line.as_bytes()).map_err(|e| DemoError::Said(e.to_string()))?.payload;
+    let whole = STANDARD.encode(&payload);
+    let letter = action.trim_end_matches('"').len().saturating_sub(1);
+    let at = payload.windows(action.len()).position(|window| window == action.as_bytes());
+    let byte =
+        at.and_then(|at| payload.get_mut(at + letter)).ok_or_else(|| said("the action is not there"))?;
+    *byte ^= 1;
+    let changed = char::from(*byte);
+    fs::write(&file, text.replace(&whole, &STANDARD.encode(&payload)))?;
+
+    let shown: String =
+        action.chars().take(letter).chain([changed]).chain(action.chars().skip(letter + 1)).collect();
     let file = relative.display().to_string();
-    Ok(Tampered { dir, place: format!("{file}, line {}", victim.line), file, line: victim.line })
+    let place = format!("{file}, line {}: `{action}` became `{shown}`", victim.line);
+    Ok(Tampered { dir, place, file, line: victim.line })
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {

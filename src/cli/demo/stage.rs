@@ -100,21 +100,20 @@ impl Stage {
             .spawn()?;
         let mut gateway = Gateway { child, url: String::new(), secret: Secret::new(String::new()) };
         let begun = Instant::now();
-        let base = loop {
+        gateway.url = loop {
             if let Some(status) = gateway.child.try_wait()? {
                 let words = fs::read_to_string(self.dir.join("gateway.log")).unwrap_or_default();
                 return Err(DemoError::Said(format!("the gateway ended with {status}:\n{words}")));
             }
             let address = fs::read_to_string(self.dir.join("address")).unwrap_or_default();
             if let Some(url) = address.lines().find(|line| line.starts_with("http://")) {
-                break url.trim_end_matches('/').to_owned();
+                break url.to_owned();
             }
             if begun.elapsed() > PATIENCE {
                 return Err(DemoError::Said("the gateway did not start in time".into()));
             }
             tokio::time::sleep(POLL).await;
         };
-        gateway.url = format!("{base}/mcp/files");
         let secret = fs::read_to_string(self.dir.join("bootstrap.secret"))?;
         gateway.secret = Secret::new(secret.trim().to_owned());
         Ok(gateway)

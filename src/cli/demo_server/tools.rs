@@ -219,6 +219,10 @@ impl DemoTools {
         Parameters(AskUser { question }): Parameters<AskUser>,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
+        let able = context.peer.peer_info().is_some_and(|client| client.capabilities.elicitation.is_some());
+        if !able {
+            return Ok(failure("the client can't be asked: it does not offer elicitation"));
+        }
         let form = ElicitationSchema::builder()
             .required_string("answer")
             .build()
