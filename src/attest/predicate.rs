@@ -148,6 +148,10 @@ pub struct SessionOpen {
     #[serde(serialize_with = "labels::evidence")]
     #[schemars(with = "String")]
     pub evidence: EvidenceKind,
+    /// The handshake's result where it was rewritten to carry the token: as the tool server sent it, and as the
+    /// client got it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<RequestRef>,
 }
 
 /// The gateway replaced a session's current token; the session's handle stays the first one.
@@ -300,8 +304,11 @@ pub struct Decision {
     #[serde(serialize_with = "labels::evidence")]
     #[schemars(with = "String")]
     pub evidence: EvidenceKind,
-    /// What was asked.
+    /// What was asked; of a list that was cut, the result as it came and as it went on.
     pub request: RequestRef,
+    /// Entries that were cut out of a list on its way to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
     /// Where to find it in the traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceRef>,

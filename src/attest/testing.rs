@@ -255,6 +255,7 @@ impl Script {
             token,
             evidence: EvidenceKind::Peer,
             request: RequestRef::unrecorded(digest, forwarded),
+            removed: None,
             trace: None,
         };
         Statement::new(Predicate::Decision(decision), link)
@@ -284,6 +285,7 @@ impl Script {
             transport: "stdio".to_owned(),
             server: "files".parse().unwrap(),
             evidence: EvidenceKind::Peer,
+            handshake: None,
         }
     }
 

@@ -17,6 +17,7 @@ use super::asked::{Asked, AskedKind, ListKind};
 use super::catalog::{Learned, OwnPage};
 use super::denial::Denial;
 use super::permit::{Claim, Outgoing, Permit, ToServer};
+use super::record::Cut;
 use super::session::{Phase, Shared};
 use super::standing::Standing;
 use super::verdict::ServerVerdict;
@@ -68,8 +69,9 @@ impl Shared {
                 return self.deliver_error(id, reply, false);
             }
         };
+        let cut = Cut { method: list.method(), came: frame, shown: &shown, removed };
         if removed > 0
-            && let Err(reason) = self.record_cut(list, frame, &shown, removed).await
+            && let Err(reason) = self.record_cut(&cut).await
         {
             // A rewrite without its record must not be seen.
             asked.end(self, Some(reason.as_str()));
@@ -107,13 +109,7 @@ impl Shared {
     }
 
     /// Records that a list went on shorter than it came, with both digests (I2), and waits for the receipt.
-    async fn record_cut(
-        &self,
-        list: ListKind,
-        came: &Frame,
-        shown: &Frame,
-        removed: usize,
-    ) -> Result<Receipt, DenyReason> {
+    async fn record_cut(&self, cut: &Cut<'_>) -> Result<Receipt, DenyReason> {
         let no_random = |_| DenyReason::AttestationFailed;
         let salt = random::salt().map_err(no_random)?;
         let decision = DecisionId::from_uuid(random::uuid_v7(self.now()).map_err(no_random)?);
@@ -128,7 +124,7 @@ impl Shared {
             if core.phase == Phase::Over {
                 return Err(DenyReason::SessionOver);
             }
-            let record = self.cut_record(&core, &engine, decision, &salt, (came, shown), list.method());
+            let record = self.cut_record(&core, &engine, (decision, &salt), cut);
             let log = &self.house.parts.log;
             log.append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
         };
@@ -136,8 +132,8 @@ impl Shared {
         tracing::debug!(
             target: "chancery::decision",
             session = %self.id,
-            method = list.method(),
-            removed,
+            method = cut.method,
+            removed = cut.removed,
             attestation = %receipt.digest(),
             "list filtered"
         );

@@ -7,8 +7,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::attest::predicate::{ClientRef, SessionOpen};
+use crate::attest::predicate::{ClientRef, RequestRef, SessionOpen};
 use crate::attest::{CloseReason, Predicate, Statement};
+use crate::domain::digest::Sha256Digest;
+use crate::domain::random;
 use crate::domain::refusal::DenyReason;
 use crate::domain::revision::Revision;
 use crate::domain::secret::Secret;
@@ -74,7 +76,7 @@ impl Shared {
                 reply: replies::error(Some(id), INVALID_REQUEST, text, None::<&()>),
             }
         })?;
-        self.record_opening(&issued, revision).await.map_err(refuse)?;
+        self.record_opening(&issued, revision, frame, &answer).await.map_err(refuse)?;
         // One live session for each bootstrap secret: this one takes the other's place.
         if let Some(before) = self.house.registry.claim_secret(self) {
             let _written_later = before.shared.end(CloseReason::Superseded);
@@ -107,7 +109,16 @@ impl Shared {
         self.core.lock().entities = entities;
     }
 
-    async fn record_opening(&self, issued: &IssuedToken, revision: Revision) -> Result<(), DenyReason> {
+    async fn record_opening(
+        &self,
+        issued: &IssuedToken,
+        revision: Revision,
+        came: &Frame,
+        answer: &Frame,
+    ) -> Result<(), DenyReason> {
+        let salt = random::salt().map_err(|_| DenyReason::AttestationFailed)?;
+        let digest = |frame: &Frame| Sha256Digest::salted(&salt, frame.result().unwrap_or_default());
+        let rewritten = came.bytes() != answer.bytes();
         let engine = self.house.parts.engines.current();
         let client = self.client.as_ref();
         let record = SessionOpen {
@@ -120,6 +131,7 @@ impl Shared {
             transport: self.route.transport.as_str().to_owned(),
             server: self.route.server.clone(),
             evidence: self.admitted.evidence().kind(),
+            handshake: rewritten.then(|| RequestRef::unrecorded(digest(came), Some(digest(answer)))),
         };
         let appended = {
             let mut core = self.core.lock();

@@ -24,6 +24,15 @@ pub(super) struct Made<'a> {
     pub(super) salt: &'a Salt,
 }
 
+/// A list that was cut.
+#[derive(Debug)]
+pub(super) struct Cut<'a> {
+    pub(super) method: &'static str,
+    pub(super) came: &'a Frame,
+    pub(super) shown: &'a Frame,
+    pub(super) removed: usize,
+}
+
 impl Shared {
     /// The record of a decided message.
     pub(super) fn record(
@@ -76,16 +85,15 @@ impl Shared {
         &self,
         core: &Core,
         engine: &Engine,
-        decision: DecisionId,
-        salt: &Salt,
-        (came, shown): (&Frame, &Frame),
-        method: &str,
+        (decision, salt): (DecisionId, &Salt),
+        cut: &Cut<'_>,
     ) -> predicate::Decision {
         let digest = |frame: &Frame| Sha256Digest::salted(salt, frame.result().unwrap_or_default());
-        let request = RequestRef::unrecorded(digest(came), Some(digest(shown)));
+        let request = RequestRef::unrecorded(digest(cut.came), Some(digest(cut.shown)));
         let mut record = self.bare_record(core, engine, decision, request);
-        method.clone_into(&mut record.action);
-        record.method = Some(method.to_owned());
+        cut.method.clone_into(&mut record.action);
+        record.method = Some(cut.method.to_owned());
+        record.removed = Some(u64::try_from(cut.removed).unwrap_or(u64::MAX));
         record.from = Sender::Server;
         record.principal = format!("server:{}", self.route.server);
         record
@@ -118,6 +126,7 @@ impl Shared {
             token: core.current.as_ref().map(|current| current.reference.clone()),
             evidence: self.admitted.evidence().kind(),
             request,
+            removed: None,
             trace: None,
         }
     }

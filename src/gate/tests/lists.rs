@@ -27,6 +27,7 @@ async fn a_list_shows_only_what_could_be_permitted_and_the_cut_is_recorded() {
     let cut = records.iter().find(|record| record["from"] == "server").unwrap();
     assert_eq!((&cut["method"], &cut["principal"]), (&json!("tools/list"), &json!("server:files")));
     assert_ne!(cut["request"]["received"], cut["request"]["forwarded"]);
+    assert_eq!(cut["removed"], 2);
 }
 
 #[tokio::test]

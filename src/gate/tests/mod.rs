@@ -6,6 +6,7 @@ mod revocation;
 mod server;
 mod sessions;
 mod tokens;
+mod traces;
 
 use std::sync::Arc;
 
@@ -105,6 +106,7 @@ struct Terms {
     limits: Limits,
     config: Config,
     fixed_catalogue: bool,
+    observer: Arc<dyn observe::Observer>,
 }
 
 impl Default for Terms {
@@ -115,6 +117,7 @@ impl Default for Terms {
             limits: Limits::default(),
             config: Config::default(),
             fixed_catalogue: false,
+            observer: Arc::new(Unobserved),
         }
     }
 }
@@ -148,7 +151,7 @@ impl World {
             verifier: Verifier::new(identity.clone(), identity.spiffe_id().clone(), &tokens, clock.clone()),
             clock: clock.clone(),
             recorder: Arc::new(Silent),
-            observer: Arc::new(Unobserved),
+            observer: terms.observer,
             catalogue: if terms.fixed_catalogue { Arc::new(FixedCatalogue) } else { Arc::new(recompiler) },
             limits: terms.limits,
             config: terms.config,

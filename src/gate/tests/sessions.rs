@@ -31,6 +31,9 @@ async fn on_stdio_the_token_stands_in_the_results_meta() {
     let verified = world.gate.house.parts.verifier.verify(entry["token"].as_str().unwrap()).unwrap();
     assert_eq!(verified.claims().sid, open.session.id());
     assert_eq!(verified.claims().mcp.transport, "stdio");
+    let records = world.verified().await;
+    let rewrite = &of_kind(&records, "session-open")[0]["handshake"];
+    assert!(rewrite["received"].is_string() && rewrite["received"] != rewrite["forwarded"]);
 }
 
 #[tokio::test]
