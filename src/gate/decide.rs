@@ -198,7 +198,7 @@ impl Shared {
         let parts = &self.house.parts;
         let since = Stopwatch::start();
         let now = parts.clock.now();
-        let no_random = |_| DenyReason::AttestationFailed;
+        let no_random = |_no_random| DenyReason::AttestationFailed;
         let salt = random::salt().map_err(no_random)?;
         let decision = DecisionId::from_uuid(random::uuid_v7(now).map_err(no_random)?);
 

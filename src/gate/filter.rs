@@ -110,7 +110,7 @@ impl Shared {
 
     /// Records that a list went on shorter than it came, with both digests (I2), and waits for the receipt.
     async fn record_cut(&self, cut: &Cut<'_>) -> Result<Receipt, DenyReason> {
-        let no_random = |_| DenyReason::AttestationFailed;
+        let no_random = |_no_random| DenyReason::AttestationFailed;
         let salt = random::salt().map_err(no_random)?;
         let decision = DecisionId::from_uuid(random::uuid_v7(self.now()).map_err(no_random)?);
         let engine = self.house.parts.engines.current();

@@ -116,7 +116,7 @@ impl Shared {
         came: &Frame,
         answer: &Frame,
     ) -> Result<(), DenyReason> {
-        let salt = random::salt().map_err(|_| DenyReason::AttestationFailed)?;
+        let salt = random::salt().map_err(|_no_random| DenyReason::AttestationFailed)?;
         let digest = |frame: &Frame| Sha256Digest::salted(&salt, frame.result().unwrap_or_default());
         let rewritten = came.bytes() != answer.bytes();
         let engine = self.house.parts.engines.current();

@@ -142,7 +142,7 @@ struct Inner {
 /// Dropping it unredeemed sends nothing and takes the request out of the table of those under way.
 #[must_use = "a permit that is not redeemed sends nothing"]
 pub struct Permit<D> {
-    inner: Option<Inner>,
+    inner: Option<Box<Inner>>,
     to: PhantomData<fn() -> D>,
 }
 
@@ -159,7 +159,10 @@ impl<D> Permit<D> {
             return None;
         }
         let basis = Basis::Decided { receipt, epoch: allowed.epoch };
-        Some(Self { inner: Some(Inner { outgoing, shared, basis, claim, last: false }), to: PhantomData })
+        Some(Self {
+            inner: Some(Box::new(Inner { outgoing, shared, basis, claim, last: false })),
+            to: PhantomData,
+        })
     }
 
     /// From the session's standing permit.
@@ -170,7 +173,7 @@ impl<D> Permit<D> {
         claim: Option<Claim>,
     ) -> Self {
         let basis = Basis::Standing(kind);
-        Self { inner: Some(Inner { outgoing, shared, basis, claim, last: false }), to: PhantomData }
+        Self { inner: Some(Box::new(Inner { outgoing, shared, basis, claim, last: false })), to: PhantomData }
     }
 
     /// Makes it the session's last message, which may pass although the session is over.
@@ -197,7 +200,7 @@ impl<D> Permit<D> {
         }
     }
 
-    fn take_if_current(&mut self) -> Result<Inner, (DenyReason, Option<Inner>)> {
+    fn take_if_current(&mut self) -> Result<Box<Inner>, (DenyReason, Option<Box<Inner>>)> {
         let Some(inner) = self.inner.take() else { return Err((DenyReason::SessionOver, None)) };
         if inner.shared.is_over() && !inner.last {
             return Err((DenyReason::SessionOver, Some(inner)));

@@ -80,6 +80,7 @@ impl Fixture {
                 token: None,
                 evidence: EvidenceKind::Peer,
                 request: RequestRef::unrecorded(set, None),
+                removed: None,
                 trace: None,
             };
             let build = |link: &_| Statement::new(Predicate::Decision(decision), link);
