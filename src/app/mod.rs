@@ -22,5 +22,6 @@ mod upkeep;
 
 pub use error::StartError;
 pub use naming::server_name;
+pub use prepare::known_tools;
 pub use run::{own_log_dir, run};
 pub use serve::serve;

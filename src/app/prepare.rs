@@ -26,12 +26,7 @@ pub(super) struct Prepared {
 /// compiles.
 pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepared, StartError> {
     let sources = policies::load(&config.policies)?;
-    for (name, server) in &config.servers {
-        if let ServerKind::Child(child) = &server.kind {
-            command::check(child, env)
-                .map_err(|source| StartError::Command { server: name.clone(), source })?;
-        }
-    }
+    commands(config, env)?;
     let shown = Shown::below(&config.state_dir);
     // Without policies everything is refused, whatever the tools are.
     let catalogue = match sources.files.is_empty() {
@@ -47,6 +42,25 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
     };
     let connectors = config.servers.iter().map(connect).collect::<Result<_, StartError>>()?;
     Ok(Prepared { sources, catalogue, engine, connectors, shown })
+}
+
+/// The tools of the configured servers, as they were seen last or else as they are now.
+///
+/// # Errors
+/// A server's command can't be started.
+pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue, StartError> {
+    commands(config, env)?;
+    tools(config, &Shown::below(&config.state_dir)).await
+}
+
+fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
+    for (name, server) in &config.servers {
+        if let ServerKind::Child(child) = &server.kind {
+            command::check(child, env)
+                .map_err(|source| StartError::Command { server: name.clone(), source })?;
+        }
+    }
+    Ok(())
 }
 
 async fn tools(config: &Config, shown: &Shown) -> Result<Catalogue, StartError> {

@@ -60,7 +60,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Child(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-fn server(name: Option<ServerName>, command: Vec<String>) -> Result<ServerConfig, Failure> {
+/// The server that a command line starts.
+pub(super) fn server(name: Option<ServerName>, command: Vec<String>) -> Result<ServerConfig, Failure> {
     let name = match name.or_else(|| app::server_name(&command)) {
         Some(name) => name,
         None => {

@@ -125,6 +125,11 @@ impl Engine {
         self.policies.is_empty()
     }
 
+    /// How many policies there are, shadow and dormant ones included.
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
     /// A tool of the catalogue.
     pub fn tool(&self, server: &ServerName, name: &str) -> Option<&ToolEntry> {
         self.tools.get(server)?.get(name)

@@ -40,6 +40,7 @@ pub use diagnostic::{PolicyDiagnostic, Severity, Warning};
 pub use engine::{Engine, ToolEntry};
 pub use entities::{SessionEntities, SessionFacts};
 pub use query::{Action, Direction, Listed, Query};
+pub use schema::remark;
 pub use sources::{PolicySources, SourceFile};
 pub use starter::{Starter, starter};
 pub use store::EngineStore;

@@ -109,7 +109,7 @@ fn write_type(out: &mut String, ty: &Type, indent: usize) {
 
 /// A server's text as it may stand in a comment: one line, at most 100 characters, nothing that a terminal or an
 /// editor would not show as it is (controls, bidirectional overrides, invisible characters).
-pub(super) fn remark(text: &str) -> String {
+pub fn remark(text: &str) -> String {
     let shown = |c: char| match c {
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => ' ',
         c if c.is_control() => ' ',

@@ -1,0 +1,66 @@
+//! `chancery policy`: for the authors of policies.
+
+mod check;
+mod init;
+mod schema;
+
+use std::io::Write as _;
+
+use super::report::{chain, start};
+use super::{Exit, Failure};
+use crate::app::{StartError, command};
+use crate::config::Environment;
+use crate::domain::limits::Limits;
+use crate::policy::ToolDefinition;
+use crate::proxy::config::{ServerConfig, ServerKind};
+use crate::proxy::upstream::probe;
+
+/// Arguments of `chancery policy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Check policies strictly against the tools that they are about.
+    Check(check::Args),
+    /// Print the Cedar schema for a real server's tools.
+    Schema(schema::Args),
+    /// Write the first policies for a real server.
+    Init(init::Args),
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(args),
+        Command::Init(args) => init::run(args),
+    }
+}
+
+/// Asks a running server for its tools. What can't be used is told on stderr and left out: it is denied.
+async fn live(server: &ServerConfig) -> Result<Vec<ToolDefinition>, Failure> {
+    if let ServerKind::Child(child) = &server.kind {
+        command::check(child, &Environment::process())
+            .map_err(|source| start(StartError::Command { server: server.name.clone(), source }))?;
+    }
+    let probed = probe(server, &Limits::default()).await;
+    let probed = probed.map_err(|error| Failure::runtime(miette::miette!("{}", chain(&error))))?;
+    let mut tools = Vec::with_capacity(probed.tools.len());
+    for entry in &probed.tools {
+        match ToolDefinition::from_list_entry(entry) {
+            Ok(tool) => tools.push(tool),
+            Err(error) => eprintln!("chancery: a tool of `{}` is left out, and denied: {error}", server.name),
+        }
+    }
+    Ok(tools)
+}
+
+/// Prints what the command was asked for.
+fn print(text: &str) -> Result<(), Failure> {
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    printed.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))
+}
