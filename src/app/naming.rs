@@ -13,9 +13,12 @@ const SUBCOMMANDS: [&str; 6] = ["exec", "dlx", "run", "x", "tool", "start"];
 const AFFIXES: [&str; 3] = ["mcp", "server", "modelcontextprotocol"];
 
 /// `npx -y @modelcontextprotocol/server-filesystem /data` is `filesystem`, `uvx mcp-server-git` is `git`,
-/// `./bin/Weather_Server.py` is `weather`. `None` where nothing usable is left; then `--name` must say it, or the
-/// caller takes `server-1`.
+/// `./bin/Weather_Server.py` is `weather`, and `mcp` is what nothing usable is left of.
 pub fn server_name(command: &[String]) -> Option<ServerName> {
+    telling_name(command).or_else(|| "mcp".parse().ok())
+}
+
+fn telling_name(command: &[String]) -> Option<ServerName> {
     let mut words = command.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     let program = basename(words.next()?);
     let named = match LAUNCHERS.contains(&program) {
@@ -58,9 +61,10 @@ mod tests {
             ("/usr/bin/chancery demo-server", Some("chancery")),
             ("github-mcp-server stdio", Some("github")),
             ("mcp-server", Some("mcp-server")),
-            ("npx", None),
-            ("./tools", None),
-            ("", None),
+            ("npx", Some("mcp")),
+            ("./tools", Some("mcp")),
+            ("/opt/server", Some("mcp")),
+            ("", Some("mcp")),
         ] {
             let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
             assert_eq!(server_name(&words).as_ref().map(ServerName::as_str), expected, "{command}");

@@ -78,9 +78,9 @@ fn a_policy_with_a_typo_is_shown_with_its_place() {
     let place = Place::new("policies: policies\n");
     place.write(
         "policies/a.cedar",
-        "// mine\npermit (principal, action, resource)\nwhen { principal.sesion };;\n",
+        "// mine\npermit (principal, action == Mcp::Action::\"tools/list\", resource)\nwhen { principal.sesion };\n",
     );
-    place.refused(&["a.cedar:3", "here"]);
+    place.refused(&["a.cedar:3:8", "did you mean `session`?", "here"]);
 }
 
 #[test]
@@ -165,10 +165,8 @@ fn wide_open_signing_keys_are_refused_with_the_chmod() {
     let serve = || chancery(dir.path()).args(["serve", "-c"]).arg(&config).output().unwrap();
     expect(&serve(), &["is open to others", "chmod 700"]);
     fs::set_permissions(&identity, fs::Permissions::from_mode(0o700)).unwrap();
-    let mut keys: Vec<_> = fs::read_dir(&identity).unwrap().map(|entry| entry.unwrap().path()).collect();
-    keys.retain(|path| path.is_file() && fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600);
-    let key = keys.iter().find(|path| path.to_string_lossy().contains("key")).unwrap();
-    fs::set_permissions(key, fs::Permissions::from_mode(0o640)).unwrap();
+    let key = identity.join("root.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
     expect(&serve(), &["is open to others", "chmod 600"]);
 }
 
