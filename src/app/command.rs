@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::Environment;
+use crate::config::{Environment, split_search_path};
 use crate::proxy::config::ChildConfig;
 
 /// A command that can't be started.
@@ -56,9 +56,11 @@ pub fn check(child: &ChildConfig, env: &Environment) -> Result<(), CommandError>
             (false, _) => Err(CommandError::Missing(path)),
         };
     }
-    let search = child.env.get("PATH").cloned().or_else(|| env.var("PATH"));
-    let search = search.unwrap_or_else(|| "/usr/bin:/bin".to_owned());
-    let found = std::env::split_paths(&search).any(|dir| executable(&dir.join(&child.command)));
+    let directories = match child.env.get("PATH") {
+        Some(path) => split_search_path(path),
+        None => env.search_path(),
+    };
+    let found = directories.iter().any(|dir| executable(&dir.join(&child.command)));
     if found { Ok(()) } else { Err(CommandError::NotInPath(child.command.clone())) }
 }
 

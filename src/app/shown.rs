@@ -31,8 +31,8 @@ impl Shown {
         let path = self.path(server);
         let text = fs::read_to_string(&path).ok()?;
         let definitions = serde_json::from_str::<Vec<Box<RawValue>>>(&text).ok().and_then(|entries| {
-            let read = |entry: &Box<RawValue>| ToolDefinition::from_list_entry(entry.get().as_bytes()).ok();
-            entries.iter().map(read).collect::<Option<Vec<_>>>()
+            let read = |entry: Box<RawValue>| ToolDefinition::from_list_entry(entry.get().as_bytes()).ok();
+            entries.into_iter().map(read).collect::<Option<Vec<_>>>()
         });
         if definitions.is_none() {
             tracing::warn!(file = %path.display(), "a damaged file of tool definitions is left aside");

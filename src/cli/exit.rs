@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "variants are for commands that are filled in one by one")]
 pub(crate) enum Exit {
     /// Done as asked.
     Done,

@@ -22,7 +22,6 @@ impl Failure {
     }
 
     /// It failed while it ran. Exit code 1.
-    #[allow(dead_code, reason = "used by commands that are filled in one by one")]
     pub(crate) fn runtime(report: impl Into<Report>) -> Self {
         Self { report: report.into(), exit: Exit::Findings }
     }

@@ -45,6 +45,11 @@ impl Environment {
         base.map(|base| base.join("chancery")).ok_or(ConfigError::NoStateDir)
     }
 
+    /// The directories in which programs are looked for: `PATH`, or what the system searches without one.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        split_search_path(&self.var("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned()))
+    }
+
     /// Replaces a leading `~/` by the home directory.
     pub(super) fn expand_home(&self, path: &str) -> PathBuf {
         match (path.strip_prefix("~/"), self.home()) {
@@ -77,6 +82,11 @@ impl Environment {
         out.push_str(rest);
         Ok(out)
     }
+}
+
+/// The directories of a search path as `PATH` holds it.
+pub fn split_search_path(text: &str) -> Vec<PathBuf> {
+    std::env::split_paths(text).collect()
 }
 
 #[cfg(test)]

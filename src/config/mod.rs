@@ -16,6 +16,7 @@ mod located;
 mod raw;
 mod resolve;
 mod schema;
+mod servers;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ mod values;
 
 pub use diagnostic::{ConfigError, Mistake};
 use diagnostic::{Mistakes, Source};
-pub use environment::Environment;
+pub use environment::{Environment, split_search_path};
 pub use schema::json_schema;
 
 use crate::domain::ids::ServerName;

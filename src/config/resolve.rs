@@ -1,6 +1,5 @@
 //! From the file's shapes to every module's settings; each mistake is noted and the look goes on.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,9 @@ use super::diagnostic::Mistakes;
 use super::environment::Environment;
 use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
-use crate::domain::ids::{ServerName, SpiffeId};
+use crate::domain::ids::SpiffeId;
 use crate::domain::limits::Limits;
-use crate::domain::secret::Secret;
-use crate::proxy::config::{ChildConfig, HttpConfig, ListenConfig, ServerConfig, ServerKind};
+use crate::proxy::config::ListenConfig;
 use crate::{admission, attest, identity, telemetry};
 
 /// Turns the file into settings, where nothing is missing.
@@ -96,7 +94,7 @@ impl Resolver<'_> {
         }
         for origin in &listen.allowed_origins {
             let parsed = url::Url::parse(&origin.value).ok();
-            if !parsed.is_some_and(|url| url.origin().ascii_serialization() == origin.value) {
+            if parsed.is_none_or(|url| url.origin().ascii_serialization() != origin.value) {
                 let help = "write scheme, host and port only, such as `http://localhost:6274`";
                 self.mistakes.add(&origin.span, format!("`{}` is not an origin", origin.value), help);
             }
@@ -126,126 +124,6 @@ impl Resolver<'_> {
             self.mistakes.add(&tcp.span, format!("{} is not a loopback address", address.ip()), help);
         }
         Some(address)
-    }
-
-    fn servers(&mut self, raw: &BTreeMap<At<String>, At<raw::Server>>) -> BTreeMap<ServerName, ServerConfig> {
-        let mut servers = BTreeMap::new();
-        for (name, server) in raw {
-            let kind = self.server(server);
-            match (ServerName::from_str(&name.value), kind) {
-                (Ok(name), Some(kind)) => {
-                    servers.insert(name.clone(), ServerConfig { name, kind });
-                }
-                (Ok(_), None) => {}
-                (Err(error), _) => self.mistakes.add(&name.span, error.to_string(), ""),
-            }
-        }
-        servers
-    }
-
-    fn server(&mut self, raw: &At<raw::Server>) -> Option<ServerKind> {
-        let server = &raw.value;
-        let mut misplaced = |keys: &[(&str, bool)], other: &str| {
-            for (key, _) in keys.iter().filter(|(_, there)| *there) {
-                self.mistakes.add(&raw.span, format!("`{key}` has no meaning beside `{other}`"), "remove it");
-            }
-        };
-        match (&server.command, &server.url) {
-            (Some(command), None) => {
-                misplaced(&[("headers", !server.headers.is_empty())], "command");
-                if command.value.trim().is_empty() {
-                    self.mistakes.add(&command.span, "the command is empty", "name the program to start");
-                }
-                let env = self.variables(&server.env);
-                let cwd = self.optional_path(server.cwd.as_ref());
-                // A command with a slash is a path, and as such relative to the file that names it.
-                let command = match command.value.contains('/') {
-                    true => self.path(command).display().to_string(),
-                    false => command.value.clone(),
-                };
-                Some(ServerKind::Child(ChildConfig { command, args: server.args.clone(), env, cwd }))
-            }
-            (None, Some(url)) => {
-                let there = [
-                    ("args", !server.args.is_empty()),
-                    ("env", !server.env.is_empty()),
-                    ("cwd", server.cwd.is_some()),
-                ];
-                misplaced(&there, "url");
-                let headers = self.headers(&server.headers);
-                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers }))
-            }
-            (Some(_), Some(url)) => {
-                self.mistakes.add(
-                    &url.span,
-                    "a server has a `command` or a `url`, not both",
-                    "remove one of them",
-                );
-                None
-            }
-            (None, None) => {
-                let help = "write `command:` (with `args:`) to start it, or `url:` to reach it";
-                self.mistakes.add(&raw.span, "this server has neither `command` nor `url`", help);
-                None
-            }
-        }
-    }
-
-    fn endpoint(&mut self, url: &At<String>) -> Option<url::Url> {
-        let parsed = url::Url::parse(&url.value).ok().filter(|parsed| {
-            matches!(parsed.scheme(), "http" | "https")
-                && parsed.has_host()
-                && parsed.username().is_empty()
-                && parsed.password().is_none()
-        });
-        if parsed.is_none() {
-            let help = "write an http or https URL without user and password; credentials go into `headers`";
-            self.mistakes.add(&url.span, "this is not the URL of a tool server", help);
-        }
-        parsed
-    }
-
-    fn variables(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::new();
-        for (name, value) in raw {
-            if name.value.is_empty() || name.value.contains(['=', '\0']) {
-                self.mistakes.add(&name.span, "this can't be the name of a variable", "");
-            }
-            if let Some(value) = self.interpolated(value) {
-                variables.insert(name.value.clone(), value);
-            }
-        }
-        variables
-    }
-
-    fn headers(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, Secret> {
-        let mut headers = BTreeMap::new();
-        for (name, value) in raw {
-            if let Err(error) = http::HeaderName::from_str(&name.value) {
-                self.mistakes.add(&name.span, format!("`{}`: {error}", name.value), "");
-            }
-            let Some(text) = self.interpolated(value) else { continue };
-            if http::HeaderValue::from_str(&text).is_err() {
-                self.mistakes.add(
-                    &value.span,
-                    "this can't be the value of a header",
-                    "remove control characters",
-                );
-            }
-            headers.insert(name.value.clone(), Secret::new(text));
-        }
-        headers
-    }
-
-    fn interpolated(&mut self, value: &At<String>) -> Option<String> {
-        match self.env.interpolate(&value.value) {
-            Ok(text) => Some(text),
-            Err(why) => {
-                let help = "set the variable for the gateway, or write `$$` for a plain dollar sign";
-                self.mistakes.add(&value.span, why, help);
-                None
-            }
-        }
     }
 
     fn log(&mut self, raw: &raw::Log, limits: &Limits) -> attest::Config {
@@ -377,12 +255,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn path(&self, path: &At<String>) -> PathBuf {
+    pub(super) fn path(&self, path: &At<String>) -> PathBuf {
         let path = self.env.expand_home(&path.value);
         self.base.join(path.strip_prefix("./").unwrap_or(&path))
     }
 
-    fn optional_path(&self, path: Option<&At<String>>) -> Option<PathBuf> {
+    pub(super) fn optional_path(&self, path: Option<&At<String>>) -> Option<PathBuf> {
         path.map(|path| self.path(path))
     }
 

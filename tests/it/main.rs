@@ -7,6 +7,14 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail by panicking too"
+)]
+
 mod admission;
 mod cli;
 mod config;

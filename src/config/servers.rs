@@ -1,0 +1,136 @@
+//! Tool servers: commands with their environment, URLs with their headers.
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+
+use super::located::At;
+use super::raw;
+use super::resolve::Resolver;
+use crate::domain::ids::ServerName;
+use crate::domain::secret::Secret;
+use crate::proxy::config::{ChildConfig, HttpConfig, ServerConfig, ServerKind};
+
+impl Resolver<'_> {
+    pub(super) fn servers(
+        &mut self,
+        raw: &BTreeMap<At<String>, At<raw::Server>>,
+    ) -> BTreeMap<ServerName, ServerConfig> {
+        let mut servers = BTreeMap::new();
+        for (name, server) in raw {
+            let kind = self.server(server);
+            match (ServerName::from_str(&name.value), kind) {
+                (Ok(name), Some(kind)) => {
+                    servers.insert(name.clone(), ServerConfig { name, kind });
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => self.mistakes.add(&name.span, error.to_string(), ""),
+            }
+        }
+        servers
+    }
+
+    fn server(&mut self, raw: &At<raw::Server>) -> Option<ServerKind> {
+        let server = &raw.value;
+        let mut misplaced = |keys: &[(&str, bool)], other: &str| {
+            for (key, _) in keys.iter().filter(|(_, there)| *there) {
+                self.mistakes.add(&raw.span, format!("`{key}` has no meaning beside `{other}`"), "remove it");
+            }
+        };
+        match (&server.command, &server.url) {
+            (Some(command), None) => {
+                misplaced(&[("headers", !server.headers.is_empty())], "command");
+                if command.value.trim().is_empty() {
+                    self.mistakes.add(&command.span, "the command is empty", "name the program to start");
+                }
+                let env = self.variables(&server.env);
+                let cwd = self.optional_path(server.cwd.as_ref());
+                // A command with a slash is a path, and as such relative to the file that names it.
+                let command = match command.value.contains('/') {
+                    true => self.path(command).display().to_string(),
+                    false => command.value.clone(),
+                };
+                Some(ServerKind::Child(ChildConfig { command, args: server.args.clone(), env, cwd }))
+            }
+            (None, Some(url)) => {
+                let there = [
+                    ("args", !server.args.is_empty()),
+                    ("env", !server.env.is_empty()),
+                    ("cwd", server.cwd.is_some()),
+                ];
+                misplaced(&there, "url");
+                let headers = self.headers(&server.headers);
+                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers }))
+            }
+            (Some(_), Some(url)) => {
+                self.mistakes.add(
+                    &url.span,
+                    "a server has a `command` or a `url`, not both",
+                    "remove one of them",
+                );
+                None
+            }
+            (None, None) => {
+                let help = "write `command:` (with `args:`) to start it, or `url:` to reach it";
+                self.mistakes.add(&raw.span, "this server has neither `command` nor `url`", help);
+                None
+            }
+        }
+    }
+
+    fn endpoint(&mut self, url: &At<String>) -> Option<url::Url> {
+        let parsed = url::Url::parse(&url.value).ok().filter(|parsed| {
+            matches!(parsed.scheme(), "http" | "https")
+                && parsed.has_host()
+                && parsed.username().is_empty()
+                && parsed.password().is_none()
+        });
+        if parsed.is_none() {
+            let help = "write an http or https URL without user and password; credentials go into `headers`";
+            self.mistakes.add(&url.span, "this is not the URL of a tool server", help);
+        }
+        parsed
+    }
+
+    fn variables(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in raw {
+            if name.value.is_empty() || name.value.contains(['=', '\0']) {
+                self.mistakes.add(&name.span, "this can't be the name of a variable", "");
+            }
+            if let Some(value) = self.interpolated(value) {
+                variables.insert(name.value.clone(), value);
+            }
+        }
+        variables
+    }
+
+    fn headers(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, Secret> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in raw {
+            if let Err(error) = http::HeaderName::from_str(&name.value) {
+                self.mistakes.add(&name.span, format!("`{}`: {error}", name.value), "");
+            }
+            let Some(text) = self.interpolated(value) else { continue };
+            if http::HeaderValue::from_str(&text).is_err() {
+                self.mistakes.add(
+                    &value.span,
+                    "this can't be the value of a header",
+                    "remove control characters",
+                );
+            }
+            headers.insert(name.value.clone(), Secret::new(text));
+        }
+        headers
+    }
+
+    fn interpolated(&mut self, value: &At<String>) -> Option<String> {
+        match self.env.interpolate(&value.value) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                let help = "set the variable for the gateway, or write `$$` for a plain dollar sign";
+                self.mistakes.add(&value.span, why, help);
+                None
+            }
+        }
+    }
+}
