@@ -33,7 +33,7 @@ const POLICIES: &str = r#"
     @id("no-keys") forbid (principal, action == Mcp::Action::"files/read_file", resource) when { context.input.path like "*.pem" };
     @id("short") forbid (principal, action == Mcp::Action::"files/read_file", resource)
         when { context.input has head && context.input.head > 10000 };
-    @id("local") forbid (principal, action, resource) unless { principal.evidence == "bootstrap" };
+    @id("local") forbid (principal is Mcp::Agent, action, resource) unless { principal.evidence == "bootstrap" };
     @id("calls") forbid (principal, action in Mcp::Action::"tools/call", resource) when { principal.session.calls >= 1000000 };
     @id("server") permit (principal, action in Mcp::Action::"files/*", resource) when { principal.session.transport == "stdio" };
     @id("methods") permit (principal, action == Mcp::Action::"tools/list", resource);
