@@ -41,7 +41,6 @@ impl Shared {
     ) -> ServerVerdict {
         if frame.kind() == Kind::Error {
             asked.end(self, Some("jsonrpc_error"));
-            self.fail_handshake().await;
             return self.deliver_error(id, frame.bytes().clone(), true);
         }
         match self.open_session(&id, &frame).await {
@@ -51,7 +50,6 @@ impl Shared {
             }
             Err(failure) => {
                 asked.end(self, Some(failure.reason));
-                self.fail_handshake().await;
                 self.deliver_error(id, failure.reply, true)
             }
         }
@@ -170,14 +168,6 @@ impl Shared {
         let entry = Secret::new(entry.to_string());
         // The splice needs the text: the client is the token's rightful holder.
         meta::insert_result_meta(frame, META_KEY, entry.expose(), &self.house.parts.limits)
-    }
-
-    async fn fail_handshake(&self) {
-        if let Some(pending) = self.end(CloseReason::Handshake)
-            && let Err(error) = pending.await
-        {
-            self.close_unrecorded(&error);
-        }
     }
 }
 

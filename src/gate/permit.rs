@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::attest::Receipt;
+use crate::attest::{CloseReason, Receipt};
 use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
@@ -133,7 +133,7 @@ struct Inner {
     shared: Arc<Shared>,
     basis: Basis,
     claim: Option<Claim>,
-    /// Says why the session ended, so it may pass although it did.
+    /// Tells why the session does not open: it passes in any case, and the session ends with it.
     last: bool,
 }
 
@@ -176,7 +176,8 @@ impl<D> Permit<D> {
         Self { inner: Some(Box::new(Inner { outgoing, shared, basis, claim, last: false })), to: PhantomData }
     }
 
-    /// Makes it the session's last message, which may pass although the session is over.
+    /// Makes it the session's last message: the session ends when it is handed out, not before, so that whoever
+    /// waits for the end has it in hand.
     pub(super) fn last(mut self) -> Self {
         if let Some(inner) = &mut self.inner {
             inner.last = true;
@@ -204,6 +205,9 @@ impl<D> Permit<D> {
         let Some(inner) = self.inner.take() else { return Err((DenyReason::SessionOver, None)) };
         if inner.shared.is_over() && !inner.last {
             return Err((DenyReason::SessionOver, Some(inner)));
+        }
+        if inner.last {
+            let _written_later = inner.shared.end(CloseReason::Handshake);
         }
         match inner.basis {
             Basis::Decided { epoch, .. } if epoch != inner.shared.policy_epoch() => {
@@ -247,10 +251,12 @@ impl Permit<ToClient> {
 
 impl<D> Drop for Permit<D> {
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.take()
-            && let Some(claim) = &inner.claim
-        {
+        let Some(inner) = self.inner.take() else { return };
+        if let Some(claim) = &inner.claim {
             inner.shared.release(claim);
+        }
+        if inner.last {
+            let _written_later = inner.shared.end(CloseReason::Handshake);
         }
     }
 }

@@ -91,8 +91,9 @@ async fn a_revision_that_nobody_speaks_ends_the_session_with_a_clear_error() {
     let (session, permit) =
         world.gate.open(&secret(1), &route, initialize(), &Arrival::default()).await.unwrap();
     let _sent = permit.redeem().unwrap();
-    let told = delivered(session.from_server(initialized_answer("2026-07-28")).await);
-    let error = json_of(&told.bytes);
+    let verdict = session.from_server(initialized_answer("2026-07-28")).await;
+    assert!(!session.is_over(), "the client is told first");
+    let error = json_of(&delivered(verdict).bytes);
     assert!(error["error"]["message"].as_str().unwrap().contains("2026-07-28"), "{error}");
     assert!(session.is_over() && session.token().is_none());
     assert_eq!(world.gate.open_sessions(), 0);
