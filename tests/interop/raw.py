@@ -46,7 +46,7 @@ class Stdio:
         self.tell(message)
         wanted = json.loads(text(message))["id"]
         while line := self.child.stdout.readline():
-            self.all.append(line)
+            self.all.append(line.rstrip(b"\n"))
             answer = json.loads(line)
             if answer.get("id") == wanted and "method" not in answer:
                 return line.rstrip(b"\n")
@@ -55,7 +55,7 @@ class Stdio:
     def close(self):
         self.child.stdin.close()
         rest = self.child.stdout.read()
-        self.all += rest.splitlines(keepends=True)
+        self.all += rest.splitlines()
         return self.child.wait(timeout=PATIENCE)
 
     def __enter__(self):
@@ -73,6 +73,7 @@ class Http:
     def __init__(self, url, headers=None):
         parts = urlsplit(url)
         self.netloc, self.path = parts.netloc, parts.path
+        self.all = []
         self.headers = {
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
@@ -98,6 +99,7 @@ class Http:
         if response.headers.get_content_type() == "text/event-stream":
             # Both kinds of server write an event's data in one line.
             data = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
+            self.all += [d for d in data if d]
             body = next((d for d in reversed(data) if d), b"")
         return response.status, body, response.headers
 
