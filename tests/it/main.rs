@@ -6,7 +6,6 @@
     clippy::indexing_slicing,
     reason = "helpers of tests fail by panicking, as tests do"
 )]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +15,7 @@
 )]
 
 mod admission;
+mod catalogue;
 mod cli;
 mod config;
 mod demo;
