@@ -157,6 +157,9 @@ async fn the_operator_reads_one_line_for_each_decision_and_no_secret() {
         .with_ansi(false)
         .with_writer(lines.clone())
         .finish();
+    // With a single dispatcher alive, tracing asks only the thread that meets a line first whether it is wanted, and
+    // remembers its answer; that may be the thread of another test.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let world = World::new();
     let open = world.http().await;
