@@ -129,9 +129,15 @@ impl Findings {
             message: message.into(),
             help,
             policy: policy.cloned(),
+            unknown_name: false,
         };
-        if !self.0.contains(&finding) {
-            self.0.push(finding);
+        self.0.push(finding);
+    }
+
+    /// Marks the finding that was added last.
+    pub(super) fn of_unknown_name(&mut self) {
+        if let Some(last) = self.0.last_mut() {
+            last.unknown_name = true;
         }
     }
 
@@ -151,6 +157,7 @@ impl Findings {
             message,
             help: None,
             policy: None,
+            unknown_name: false,
         });
     }
 }
@@ -357,4 +364,27 @@ fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings
         findings.add(Severity::Error, &policy.statement, None, Some(&policy.id), message, Some(help));
     }
     findings.0.sort_by(|a, b| (&a.file, a.span, b.severity).cmp(&(&b.file, b.span, a.severity)));
+    merge(&mut findings.0);
+}
+
+/// Cedar finds a mistake once for each action that it is about: tells the first, and how many more there are.
+fn merge(findings: &mut Vec<PolicyDiagnostic>) {
+    let mut merged: Vec<(PolicyDiagnostic, usize)> = Vec::with_capacity(findings.len());
+    for finding in findings.drain(..) {
+        match merged.last_mut() {
+            Some((last, _)) if *last == finding => {}
+            Some((last, more))
+                if last.span.is_some() && (&last.file, last.span) == (&finding.file, finding.span) =>
+            {
+                *more += 1;
+            }
+            _ => merged.push((finding, 0)),
+        }
+    }
+    findings.extend(merged.into_iter().map(|(mut finding, more)| {
+        if more > 0 {
+            finding.message.push_str(&format!(" (and {more} more like it here)"));
+        }
+        finding
+    }));
 }

@@ -39,6 +39,8 @@ pub struct PolicyDiagnostic {
     pub help: Option<String>,
     /// The policy's id, where one is known.
     pub policy: Option<Arc<str>>,
+    /// Whether it is only that a server or tool is not known (yet).
+    pub unknown_name: bool,
 }
 
 /// A finding that leaves the set usable.

@@ -155,11 +155,12 @@ impl Names {
         let message =
             format!("no known server has the tool `{id}`, so what this policy says of it is dormant");
         let message = match what {
-            "server" => format!("no server `{id}` is known, so what this policy says of it is dormant"),
+            "server" => format!("no server `{id}` is known"),
             _ => message,
         };
         let at = place(policy, id);
         findings.add(Severity::Warning, &policy.statement, at, Some(&policy.id), message, Some(help));
+        findings.of_unknown_name();
         verdict.dormant = true;
     }
 
@@ -198,7 +199,9 @@ impl Names {
 
 /// Where the policy says `id`.
 fn place(policy: &Parsed<'_>, id: &str) -> Option<(usize, usize)> {
-    find(&policy.statement, &quoted(id)).or_else(|| find(&policy.statement, id))
+    let literal = quoted(id);
+    let named = find(&policy.statement, &format!("::{literal}")).map(|(at, length)| (at + 2, length - 2));
+    named.or_else(|| find(&policy.statement, &literal)).or_else(|| find(&policy.statement, id))
 }
 
 /// The closest of `known`, if it is close: at most a third of its letters differ.

@@ -23,3 +23,4 @@ mod gateway;
 mod keys;
 mod telemetry;
 mod verify;
+mod policy;

@@ -42,6 +42,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Ok((engine, warnings)) => (Some(engine), warnings),
         Err(findings) => (None, findings),
     };
+    // Without any tools nothing can be said of names.
+    let blind = catalogue.servers.is_empty();
+    let findings: Vec<_> = findings.into_iter().filter(|finding| !(blind && finding.unknown_name)).collect();
     let exit = if engine.is_some() { Exit::Done } else { Exit::Findings };
     if args.json {
         let report = Report::of(engine.as_ref(), &findings);

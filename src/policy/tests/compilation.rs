@@ -28,6 +28,7 @@ permit (principal, action == Mcp::Action::"logging/setLevel", resource == ?resou
 permit (principal action, resource);
 permit (principal, action == Mcp::Action::"nonsense", resource);
 permit (principal, action == Mcp::Action::"ping", resource);
+permit (principal, action in Mcp::Action::"everything/*", resource) when { context.input.pth == "/a" };
 "#
     ));
 }
