@@ -19,6 +19,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod demo;
+mod durability;
 mod gateway;
 mod keys;
 mod telemetry;
