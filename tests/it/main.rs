@@ -15,13 +15,18 @@
 )]
 
 mod admission;
+mod attacks;
 mod catalogue;
 mod cli;
 mod config;
 mod demo;
 mod durability;
 mod gateway;
+mod http;
 mod keys;
+mod policy;
+mod puppet;
+mod raw;
+mod stdio;
 mod telemetry;
 mod verify;
-mod policy;

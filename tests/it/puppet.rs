@@ -1,0 +1,69 @@
+//! A tool server in a few lines of shell, for behaviour that no proper server shows, and a gateway in front of
+//! whatever server a test needs.
+
+use std::fs;
+use std::path::Path;
+
+use crate::gateway::Gateway;
+
+/// Everything is permitted but `delete_everything`.
+pub(crate) const POLICIES: &str = r#"
+@id("all") permit (principal, action, resource);
+@id("no-deletion") @reason("Nothing is deleted here.")
+forbid (principal, action == Mcp::Action::"demo/delete_everything", resource);
+"#;
+
+/// Everything is permitted.
+pub(crate) const PERMIT_ALL: &str = r#"@id("all") permit (principal, action, resource);"#;
+
+/// Answers `initialize` and lists, then does what the URI of a `resources/read` says; `end` runs after its stdin
+/// has ended.
+pub(crate) fn script(end: &str) -> String {
+    let answer = r#"printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id""#;
+    format!(
+        r#"trap 'exit 9' TERM
+while IFS= read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\("[^"]*"\|[0-9][0-9]*\).*/\1/p')
+  asked=$(printf '%s' "$line" | sed -n 's/.*"protocolVersion":"\([^"]*\)".*/\1/p')
+  case "$line" in
+    *'"method":"initialize"'*) {answer} '{{"protocolVersion":"'"$asked"'","capabilities":{{"tools":{{}},"resources":{{}}}},"serverInfo":{{"name":"puppet","version":"1"}}}}' ;;
+    *'"method":"tools/list"'*) {answer} '{{"tools":[]}}' ;;
+    *puppet:die*) exit 7 ;;
+    *puppet:silent*) ;;
+    *puppet:noise*) echo 'starting up...'; echo '{{"half":'; echo '[1,2]'; printf '%s\n' '{{"jsonrpc":"2.0","id":"nobody","result":{{}}}}'; {answer} '{{"contents":[]}}' ;;
+    *puppet:two-ids*) printf '{{"jsonrpc":"2.0","id":%s,"id":1,"result":{{}}}}\n' "$id" ;;
+    *puppet:same-keys*) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"a":1,"a":2}}}}\n' "$id" ;;
+    *'"id"'*) {answer} '{{"contents":[]}}' ;;
+  esac
+done
+{end}
+"#
+    )
+}
+
+/// Starts a gateway in front of `servers` (YAML), with `policies` and more lines of configuration.
+pub(crate) fn gateway(servers: &str, policies: &str, more: &str) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), servers, policies, more);
+    Gateway::start_in(dir)
+}
+
+/// A gateway whose only server is `script`.
+pub(crate) fn puppet_gateway(script: &str, more: &str) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("puppet.sh"), script).unwrap();
+    let servers =
+        format!("  demo: {{ command: sh, args: [\"{}\"] }}", dir.path().join("puppet.sh").display());
+    write(dir.path(), &servers, PERMIT_ALL, more);
+    Gateway::start_in(dir)
+}
+
+fn write(dir: &Path, servers: &str, policies: &str, more: &str) {
+    fs::create_dir(dir.join("policies")).unwrap();
+    fs::write(dir.join("policies/test.cedar"), policies).unwrap();
+    let text = format!(
+        "listen: {{ tcp: \"127.0.0.1:0\", unix: mcp.sock, address_file: addresses }}\nservers:\n{servers}\n\
+         admission: {{ bootstrap: {{ file: secret }}, peer: {{}} }}\nlog: {{ dir: log }}\npolicies: policies\n{more}\n"
+    );
+    fs::write(dir.join("chancery.yaml"), text).unwrap();
+}
