@@ -6,13 +6,6 @@
     clippy::indexing_slicing,
     reason = "helpers of tests fail by panicking, as tests do"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "the helpers of tests fail by panicking too"
-)]
 
 mod admission;
 mod attacks;

@@ -162,7 +162,9 @@ impl<'a> Client<'a> {
 
     /// Opens a GET stream; only the head is read.
     pub(crate) fn listen(&self) -> (Answer, BufReader<TcpStream>) {
-        begin(tcp(self.gateway), &format!("GET {}", self.path), &self.headers(), b"")
+        let mut headers = self.headers();
+        headers.push(("connection", "close"));
+        begin(tcp(self.gateway), &format!("GET {}", self.path), &headers, b"")
     }
 
     /// Ends the session.
