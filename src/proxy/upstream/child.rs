@@ -214,12 +214,17 @@ async fn write_line(stdin: &mut ChildStdin, bytes: &Bytes) -> std::io::Result<()
 async fn read(mut stdout: ChildStdout, limit: usize, events: mpsc::Sender<LinkEvent>) {
     let mut lines = LineBuffer::new(limit);
     let mut chunk = vec![0; 64 * 1024];
-    loop {
-        let Ok(count @ 1..) = stdout.read(&mut chunk).await else { return };
-        lines.push(chunk.get(..count).unwrap_or_default());
-        while let Some(line) = lines.next() {
+    let mut open = true;
+    while open {
+        match stdout.read(&mut chunk).await {
+            Ok(count @ 1..) => lines.push(chunk.get(..count).unwrap_or_default()),
+            Ok(0) | Err(_) => {
+                lines.finish();
+                open = false;
+            }
+        }
+        for line in lines.by_ref() {
             let event = match line {
-                Ok(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
                 Ok(bytes) => LinkEvent::Message(Incoming { stream: StreamKey::Pipe, event: None, bytes }),
                 Err(_too_long) => LinkEvent::Garbage("a line longer than the limit for messages"),
             };
