@@ -126,13 +126,18 @@ fn among_many(keys: &mut [Key], place: Place, bytes: &[u8]) -> Option<KeyFault> 
     if !place.refuses_twins() {
         return None;
     }
+    let mut changed = false;
     for (text, at) in &mut texts {
         let folded = fold(text);
+        changed |= folded != *text;
         let known = place.known();
         if !known.contains(&&**text) && known.iter().any(|k| k.eq_ignore_ascii_case(&folded)) {
             return Some((Malformed::KeyTwin, *at));
         }
         *text = folded;
+    }
+    if !changed {
+        return None;
     }
     texts.sort_unstable();
     first_repeated(&texts).map(|at| (Malformed::KeyTwin, at))
