@@ -5,7 +5,13 @@
 //! on (admission, token, policies, signed log, a log line a decision), and drives 1, 16 and 64 sessions with one
 //! pinned connection each. Many sessions go through the Unix socket with `peer` evidence, because a bootstrap secret
 //! holds one live session; a row for TCP stands beside it. It prints ratios and asserts no time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that fails ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench that fails ends"
+)]
 
 #[path = "gateway/client.rs"]
 mod client;
