@@ -57,7 +57,7 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
         tracing::info!(
             target: "chancery::decision",
             decision = %told.decision,
-            suggestion,
+            %suggestion,
             "to permit just this, add the policy in `suggestion`"
         );
     }
