@@ -4,23 +4,30 @@
 //! named kind of [`Standing`] traffic. It holds the complete outgoing message. Whether the session still lives and
 //! the policies are still the ones that allowed it is looked at again when it is redeemed, at the moment of sending.
 //!
+//! Whoever holds one may spend it:
+//!
+//! ```
+//! use chancery::gate::{Outgoing, Permit, ToServer, Withdrawn};
+//! fn spend(permit: Permit<ToServer>) -> Result<Outgoing, Withdrawn> { permit.redeem() }
+//! ```
+//!
 //! There is no other constructor:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! use chancery::gate::{Permit, ToServer};
 //! let forged: Permit<ToServer> = Permit { inner: None, to: std::marker::PhantomData };
 //! ```
 //!
 //! and none that is only hidden:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0624
 //! use chancery::gate::{Permit, ToServer};
 //! fn forge(message: bytes::Bytes) -> Permit<ToServer> { Permit::standing(message) }
 //! ```
 //!
 //! and a permit is spent when it is redeemed:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! use chancery::gate::{Permit, ToServer};
 //! fn twice(permit: Permit<ToServer>) { let _ = permit.redeem(); let _ = permit.redeem(); }
 //! ```
