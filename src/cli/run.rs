@@ -29,8 +29,9 @@ pub(crate) struct Args {
     /// The server's name in policies; by default taken from the command.
     #[arg(long)]
     name: Option<ServerName>,
-    /// The tool server's command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The tool server's command and its arguments; without one, the server that the configuration file names
+    /// (`--name` chooses among several), which may be at a URL.
+    #[arg(last = true, required_unless_present = "config", value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -47,7 +48,10 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     if !args.policies.is_empty() {
         config.policies = args.policies;
     }
-    let server = server(args.name, args.command)?;
+    let server = match args.command.is_empty() {
+        true => configured(args.name, &mut config)?,
+        false => server(args.name, args.command)?,
+    };
     match args.log {
         Some(dir) => config.log.dir = dir,
         None if args.config.is_none() => {
@@ -58,6 +62,21 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let tell = |line: &str| eprintln!("chancery: {line}");
     let code = block_on(app::run(config, server, &env, &tell))?.map_err(start)?;
     Ok(Exit::Child(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// The server of the configuration file, where the command line starts none.
+fn configured(name: Option<ServerName>, config: &mut Config) -> Result<ServerConfig, Failure> {
+    let found = match &name {
+        Some(name) => config.servers.remove(name),
+        None if config.servers.len() == 1 => config.servers.pop_first().map(|(_, server)| server),
+        None => None,
+    };
+    found.ok_or_else(|| {
+        Failure::misuse(miette::miette!(
+            help = "name one of its servers with --name, or give a command: chancery run -c FILE -- COMMAND",
+            "which tool server is meant is not clear from the configuration"
+        ))
+    })
 }
 
 /// The server that a command line starts.

@@ -22,4 +22,5 @@ mod puppet;
 mod raw;
 mod stdio;
 mod telemetry;
+mod upstream;
 mod verify;

@@ -23,7 +23,10 @@ fn run(dir: &Path, policies: &str, more: &str, server: &[&str]) -> Command {
     fs::write(dir.join("chancery.yaml"), format!("log: {{ dir: log }}\npolicies: policies\n{more}\n"))
         .unwrap();
     let mut command = chancery(dir);
-    command.args(["run", "--name", "demo", "-c"]).arg(dir.join("chancery.yaml")).arg("--").args(server);
+    command.args(["run", "--name", "demo", "-c"]).arg(dir.join("chancery.yaml"));
+    if !server.is_empty() {
+        command.arg("--").args(server);
+    }
     command
 }
 
@@ -32,14 +35,14 @@ fn demo_server() -> [&'static str; 2] {
 }
 
 /// A client that writes its own lines.
-struct Pipe {
+pub(crate) struct Pipe {
     child: Child,
     lines: mpsc::Receiver<String>,
     _dir: TempDir,
 }
 
 impl Pipe {
-    fn start(policies: &str, more: &str, server: &[&str]) -> Self {
+    pub(crate) fn start(policies: &str, more: &str, server: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = run(dir.path(), policies, more, server);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
@@ -62,7 +65,7 @@ impl Pipe {
         pipe
     }
 
-    fn handshake(&mut self, revision: &str) -> Value {
+    pub(crate) fn handshake(&mut self, revision: &str) -> Value {
         self.send(&initialize(revision).to_string());
         let answer = self.receive();
         assert_eq!(answer["result"]["protocolVersion"], revision, "{answer}");
@@ -70,13 +73,13 @@ impl Pipe {
         answer
     }
 
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
     }
 
     /// The next message; whatever is no message fails the test.
-    fn receive(&self) -> Value {
+    pub(crate) fn receive(&self) -> Value {
         let line = self.lines.recv_timeout(PATIENCE).expect("a message");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
     }

@@ -117,6 +117,12 @@ impl Runner {
                 break Some((CloseReason::Client, false));
             }
         };
+        if reason.is_none() {
+            // The session is over: what was being decided is answered by that.
+            while let Some(done) = decided.next().await {
+                self.carry_out(done).await;
+            }
+        }
         let Some(relay) = self.relay.take() else { return 0 };
         match reason {
             Some((reason @ CloseReason::Client, terminate)) => {

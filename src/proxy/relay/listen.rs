@@ -80,10 +80,6 @@ impl Relay {
             LinkError::Status(405) => ListenError::Unsupported,
             LinkError::Gone | LinkError::Status(_) | LinkError::Unreachable => ListenError::Gone,
         })?;
-        // The session may have ended in between, and its end not have seen this stream.
-        if self.over.is_cancelled() {
-            self.routes.lock().end();
-        }
         Ok(Listening { relay: Arc::clone(self), key, parcels })
     }
 

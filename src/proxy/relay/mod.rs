@@ -25,7 +25,7 @@ mod pump;
 mod routes;
 
 pub(in crate::proxy) use listen::{ListenError, Listening};
-use routes::{Address, Routes};
+use routes::{Address, Routes, Unexpected};
 pub(in crate::proxy) use routes::{Parcel, StreamSender};
 
 /// JSON-RPC error code of a tool server that is gone (DESIGN: policy, denials).
@@ -230,10 +230,14 @@ impl Relay {
         request: Option<RequestId>,
         stream: &StreamSender,
     ) -> Outcome {
-        if let Some(id) = &request
-            && !self.routes.lock().expect(id.clone(), stream.clone())
-        {
-            return Outcome::Reply(unavailable(id, "a request with this id is under way"));
+        if let Some(id) = &request {
+            match self.routes.lock().expect(id.clone(), stream.clone()) {
+                Ok(()) => {}
+                Err(Unexpected::Duplicate) => {
+                    return Outcome::Reply(unavailable(id, "a request with this id is under way"));
+                }
+                Err(Unexpected::Ended) => return Outcome::Reply(unavailable(id, "the session is over")),
+            }
         }
         match self.link.send(permit, request.clone()).await {
             Ok(()) => Outcome::Taken,

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::routes::{Address, Parcel};
-use super::{PIECE, Relay, budget};
+use super::{PIECE, Relay, budget, unavailable};
 use crate::attest::CloseReason;
 use crate::domain::revision::Revision;
 use crate::gate::{Permit, ServerVerdict, ToClient, ToServer};
@@ -70,10 +70,15 @@ impl Relay {
             Some(_) => "the tool server is gone",
             None => "the session is over",
         };
-        let under_way = self.routes.lock().ids();
-        for id in under_way {
-            self.fail(&id, why);
+        let under_way = self.routes.lock().end();
+        for (id, stream) in under_way {
+            drop(self.session.fail_request(&id));
+            if let Some(stream) = stream {
+                // A client that is gone misses nothing.
+                stream.send(Parcel::answer(unavailable(&id, why))).ok();
+            }
         }
+        self.answered.notify_waiters();
         if let Some(reason) = reason {
             self.session.close(reason).await;
         }
@@ -94,7 +99,6 @@ impl Relay {
             () = stop => {}
             () = async { tokio::join!(drain, hurry); } => {}
         }
-        self.routes.lock().end();
         let garbage = self.garbage.load(Ordering::Relaxed);
         tracing::debug!(server = self.session.server().as_str(), garbage, "a session's link is closed");
         self.over.cancel();

@@ -69,6 +69,17 @@ pub(super) struct Routes {
     resumed: HashMap<StreamKey, RequestId>,
     waiting: VecDeque<Parcel>,
     next: u64,
+    /// Nothing is taken any more.
+    ended: bool,
+}
+
+/// Why a request is not expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unexpected {
+    /// Its id is under way already.
+    Duplicate,
+    /// The session is over.
+    Ended,
 }
 
 impl Routes {
@@ -77,10 +88,13 @@ impl Routes {
         Self { pipe, ..Self::default() }
     }
 
-    /// A request is about to be sent; what answers it goes to `stream`. False if its id is under way already.
-    pub(super) fn expect(&mut self, id: RequestId, stream: StreamSender) -> bool {
+    /// A request is about to be sent; what answers it goes to `stream`.
+    pub(super) fn expect(&mut self, id: RequestId, stream: StreamSender) -> Result<(), Unexpected> {
+        if self.ended {
+            return Err(Unexpected::Ended);
+        }
         if self.pending.contains_key(&id) {
-            return false;
+            return Err(Unexpected::Duplicate);
         }
         self.next += 1;
         if self.live_standing().is_none() {
@@ -88,17 +102,12 @@ impl Routes {
         }
         let pending = Pending { stream: Some(stream), order: self.next, last_event: None, resumed: 0 };
         self.pending.insert(id, pending);
-        true
+        Ok(())
     }
 
     /// Whether no request is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty()
-    }
-
-    /// The ids of the requests under way.
-    pub(super) fn ids(&self) -> Vec<RequestId> {
-        self.pending.keys().cloned().collect()
     }
 
     /// A request under way.
@@ -123,6 +132,9 @@ impl Routes {
 
     /// A GET stream was opened.
     pub(super) fn open(&mut self, key: StreamKey, stream: StreamSender, standing: bool) {
+        if self.ended {
+            return;
+        }
         if standing {
             self.waiting.drain(..).for_each(|parcel| give(&stream, parcel));
             self.standing = Some(key.clone());
@@ -161,9 +173,10 @@ impl Routes {
         }
     }
 
-    /// Ends every stream.
-    pub(super) fn end(&mut self) {
-        *self = Self::default();
+    /// Ends every stream and takes nothing any more. What is under way is given back, with where its answer goes.
+    pub(super) fn end(&mut self) -> Vec<(RequestId, Option<StreamSender>)> {
+        let before = std::mem::replace(self, Self { ended: true, ..Self::default() });
+        before.pending.into_iter().map(|(id, pending)| (id, pending.stream)).collect()
     }
 
     /// Remembers where an answer's stream can be resumed.
@@ -280,7 +293,8 @@ mod tests {
     #[test]
     fn an_answer_goes_to_its_own_stream_once_and_ends_it() {
         let (mut routes, (one, mut first), (two, mut second)) = (Routes::default(), stream(), stream());
-        assert!(routes.expect(1.into(), one) && routes.expect(2.into(), two));
+        assert_eq!(routes.expect(1.into(), one), Ok(()));
+        assert_eq!(routes.expect(2.into(), two), Ok(()));
         assert!(routes.route(parcel("b"), &StreamKey::Pipe, &reply_to(2)));
         assert!(routes.route(parcel("progress"), &StreamKey::Pipe, &about(1)));
         assert!(!routes.route(parcel("again"), &StreamKey::Pipe, &reply_to(2)));
@@ -294,8 +308,8 @@ mod tests {
         let mut routes = Routes::default();
         assert!(routes.route(parcel("early"), &StreamKey::Pipe, &Address::default()));
         let ((one, mut first), (two, mut second), (get, mut got)) = (stream(), stream(), stream());
-        routes.expect(1.into(), one);
-        routes.expect(2.into(), two);
+        routes.expect(1.into(), one).unwrap();
+        routes.expect(2.into(), two).unwrap();
         routes.route(parcel("x"), &StreamKey::Pipe, &Address::default());
         routes.open(StreamKey::Pipe, get, true);
         routes.route(parcel("y"), &StreamKey::Pipe, &Address::default());
@@ -321,9 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn after_the_end_nothing_is_expected_and_what_was_under_way_is_given_back() {
+        let (mut routes, (one, mut first), (get, mut got)) = (Routes::default(), stream(), stream());
+        routes.expect(1.into(), one).unwrap();
+        assert_eq!(routes.expect(1.into(), get.clone()), Err(Unexpected::Duplicate));
+        let ended = routes.end();
+        assert_eq!(ended.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), [1.into()]);
+        assert_eq!(routes.expect(2.into(), get.clone()), Err(Unexpected::Ended));
+        routes.open(StreamKey::Pipe, get, true);
+        assert!(got.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
+        drop(ended);
+        assert!(first.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
+    }
+
+    #[test]
     fn a_resumed_stream_carries_the_answer_of_a_request_whose_stream_was_lost() {
         let (mut routes, (lost, gone), (get, mut got)) = (Routes::default(), stream(), stream());
-        routes.expect(1.into(), lost);
+        routes.expect(1.into(), lost).unwrap();
         let event = EventMeta { id: Some("e1".to_owned()), retry: None };
         routes.saw(&StreamKey::Post(1.into()), &event);
         drop(gone);
