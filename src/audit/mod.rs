@@ -1,6 +1,6 @@
 //! Verifies an attestation log offline, against a trust bundle and an identity that the caller brings.
 //!
-//! [`verify`] reads the log once, line by line; what it remembers grows with sessions, not with records. Nothing in
+//! [`verify()`] reads the log once, line by line; what it remembers grows with sessions, not with records. Nothing in
 //! the directory is believed because it lies there: archived chains must lead to the caller's bundle, and every
 //! record must be signed by the caller's gateway. Only public keys are touched (invariant I8), nothing is written.
 //!

@@ -1,12 +1,13 @@
 //! The command line: what is wrong is one diagnostic that names place and fix, exit code 2, nothing half-started.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
-use crate::gateway::{Gateway, chancery, demo_server, wait_for};
+use crate::gateway::{Gateway, PATIENCE, chancery, demo_server, wait_for};
 
 struct Place(tempfile::TempDir);
 
@@ -242,4 +243,28 @@ fn many_runs_of_one_user_have_logs_of_their_own_and_one_identity() {
     let id = |text: &String| text.split('"').find(|word| word.starts_with("spiffe://")).unwrap().to_owned();
     assert_eq!(id(&ids[0]), id(&ids[1]));
     assert_eq!(id(&ids[1]), id(&ids[2]));
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_next_start_goes_on_with_the_log() {
+    let gateway = Gateway::start("limits: { grace: 600s, request_read: 600s }\n");
+    let authority = gateway.authority();
+    // A call whose body never comes: the drain waits for it. The interim answer says that it is being read.
+    let mut stream = std::net::TcpStream::connect(&authority).unwrap();
+    let head = format!(
+        "POST /mcp/demo HTTP/1.1\r\nHost: {authority}\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+        gateway.bearer()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut interim = [0; 12];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100");
+    gateway.signal("TERM");
+    wait_for("the listener's end", || std::net::TcpStream::connect(&authority).err());
+    let (code, said, dir) = gateway.stop();
+    assert_eq!(code, Some(143), "{said}");
+    let (code, said, _dir) = Gateway::start_in(dir).stop();
+    assert_eq!(code, Some(0), "{said}");
 }
