@@ -33,6 +33,10 @@ pub async fn serve(
     }
     // A port in use is found before the log is touched; connections wait until all of it stands.
     let listeners = Listeners::bind(&config.listen).await?;
+    if let Some(file) = &config.address_file {
+        // Of a gateway that ended at once; whoever waits for the file must not read it. Mostly there is none.
+        let _ = fs::remove_file(file);
+    }
     let connectors = std::mem::take(&mut prepared.connectors);
     let core = build::core(&config, prepared, tell).await?;
 

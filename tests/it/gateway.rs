@@ -63,6 +63,8 @@ impl Gateway {
 
     /// Starts one on the configuration in `dir`.
     pub(crate) fn start_in(dir: TempDir) -> Self {
+        // One that was killed may have left it behind.
+        fs::remove_file(dir.path().join("addresses")).ok();
         let mut command = chancery(dir.path());
         let mut child = command.args(["serve", "-c"]).arg(dir.path().join("chancery.yaml")).spawn().unwrap();
         let mut reader = BufReader::new(child.stderr.take().unwrap());
