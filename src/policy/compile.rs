@@ -284,10 +284,11 @@ fn check_split(sources: &PolicySources, parsed: usize, findings: &mut Findings) 
     if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
         return;
     }
-    let whole =
-        |file: &super::sources::SourceFile| file.text.parse::<PolicySet>().map(|set| set.policies().count());
-    let counted: Result<usize, _> = sources.files.iter().map(whole).sum();
-    if !counted.is_ok_and(|counted| counted == parsed) {
+    let whole = |file: &super::sources::SourceFile| {
+        file.text.parse::<PolicySet>().ok().map(|set| set.policies().count())
+    };
+    let counted: Option<usize> = sources.files.iter().map(whole).sum();
+    if counted.is_none_or(|counted| counted != parsed) {
         findings.whole("the policies can't be told apart; end every policy with `;`");
     }
 }
@@ -363,7 +364,10 @@ fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings
         let message = "this policy can never apply";
         findings.add(Severity::Error, &policy.statement, None, Some(&policy.id), message, Some(help));
     }
-    findings.0.sort_by(|a, b| (&a.file, a.span, b.severity).cmp(&(&b.file, b.span, a.severity)));
+    // Cedar's own order is that of a hash table.
+    findings.0.sort_by(|a, b| {
+        (&a.file, a.span, b.severity, &a.message).cmp(&(&b.file, b.span, a.severity, &b.message))
+    });
     merge(&mut findings.0);
 }
 

@@ -215,11 +215,7 @@ fn describe(error: &EvaluationError) -> &'static str {
 
 /// Stands for the gateway's own check where no policy is at fault.
 fn gateway_check() -> PolicyRef {
-    PolicyRef {
-        id: "chancery:exact-input".into(),
-        digest: Sha256Digest::of(b"chancery:exact-input"),
-        reason: None,
-    }
+    PolicyRef { id: "chancery:input".into(), digest: Sha256Digest::of(b"chancery:input"), reason: None }
 }
 
 fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {

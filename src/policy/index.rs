@@ -138,10 +138,11 @@ impl Index {
         let set = |shadow: bool| {
             let members = chosen().filter(|compiled| compiled.shadow == shadow).map(|c| c.policy.clone());
             // Ids are positions and distinct, and there are no templates, so this can't fail.
-            PolicySet::from_policies(members)
+            PolicySet::from_policies(members).ok()
         };
         let slice = match (set(false), set(true)) {
-            (Ok(enforced), Ok(shadow)) => Arc::new(Slice { enforced, shadow }),
+            (Some(enforced), Some(shadow)) => Arc::new(Slice { enforced, shadow }),
+            // Denies everything.
             _ => Arc::new(Slice { enforced: PolicySet::new(), shadow: PolicySet::new() }),
         };
         if self.slices.len() < MAX_SLICES {

@@ -86,12 +86,17 @@ struct Converter {
 
 impl Converter {
     fn fail<T>(&self, what: &'static str) -> Result<T, InputError> {
-        Err(InputError { pointer: self.path.clone(), what })
+        Err(InputError { pointer: self.pointer(), what })
+    }
+
+    /// Where it is, at most 200 characters of it: names are the caller's too.
+    fn pointer(&self) -> String {
+        self.path.chars().take(200).collect()
     }
 
     /// Notes that the value here has no exact Cedar value; what is returned is dropped with the property.
     fn unknown(&mut self) -> Expr {
-        self.opaque.push(Opaque { property: self.property.clone(), pointer: self.path.clone() });
+        self.opaque.push(Opaque { property: self.property.clone(), pointer: self.pointer() });
         Expr::new_bool(false)
     }
 
@@ -106,10 +111,9 @@ impl Converter {
 
     fn record(&mut self, record: &Record, value: &Json<'_>) -> Result<Expr, InputError> {
         let Json::Object(members) = value else { return self.fail("must be an object") };
-        if record.closed {
-            if let Some((name, _)) = members.iter().find(|(name, _)| record.field(name).is_none()) {
-                return self.at(name, |this| this.fail("is not a property that the tool has"));
-            }
+        let unknown = || members.iter().find(|(name, _)| record.field(name).is_none());
+        if let Some((name, _)) = record.closed.then(unknown).flatten() {
+            return self.at(name, |this| this.fail("is not a property that the tool has"));
         }
         let by_name: HashMap<&str, &Json<'_>> = members.iter().map(|(k, v)| (k.as_ref(), v)).collect();
         let mut pairs = Vec::with_capacity(record.fields.len() + 2);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::super::report::{Finding, start};
-use super::super::run::server;
-use super::super::{Exit, Failure, block_on};
 use super::{live, print};
 use crate::app;
+use crate::cli::report::{Finding, start};
+use crate::cli::run::server;
+use crate::cli::{Exit, Failure, block_on};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, Engine, PolicyDiagnostic};

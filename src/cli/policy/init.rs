@@ -4,9 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::super::run::server;
-use super::super::{Exit, Failure, block_on};
 use super::{live, print, schema};
+use crate::cli::run::server;
+use crate::cli::{Exit, Failure, block_on};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, Starter, ToolDefinition, starter};
 

@@ -1,8 +1,8 @@
 //! `chancery policy schema`: what can be written in policies for a real server.
 
-use super::super::run::server;
-use super::super::{Exit, Failure, block_on};
 use super::{live, print};
+use crate::cli::run::server;
+use crate::cli::{Exit, Failure, block_on};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, Engine, PolicySources};
 
@@ -39,6 +39,6 @@ pub(super) fn text(catalogue: &Catalogue) -> Result<String, Failure> {
             }
             Ok(engine.schema_text().to_owned())
         }
-        Err(errors) => Err(Failure::runtime(super::super::report::policies(errors))),
+        Err(errors) => Err(Failure::runtime(crate::cli::report::policies(errors))),
     }
 }

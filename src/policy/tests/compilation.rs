@@ -107,8 +107,8 @@ fn a_tool_that_its_server_defines_in_two_ways_is_unknown() {
 
 #[test]
 fn the_method_table_and_the_schema_name_the_same_actions() {
-    use super::super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
-    let (schema, _) = cedar_policy::Schema::from_cedarschema_str(super::super::schema::BASE).unwrap();
+    use crate::policy::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
+    let (schema, _) = cedar_policy::Schema::from_cedarschema_str(crate::policy::schema::BASE).unwrap();
     let mut declared: Vec<String> =
         schema.actions().map(|action| action.id().unescaped().to_owned()).collect();
     let methods = METHODS.iter().chain([&OTHER, &SESSION_OPEN]).map(|method| method.name);

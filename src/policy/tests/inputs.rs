@@ -22,7 +22,7 @@ const ALL: &str = r##"{"type":"object","$defs":{"who":{"type":"object","properti
 fn every_kind_of_schema_has_a_type() {
     let engine = engine("", &with_schema(ALL));
     let generated =
-        engine.schema_text().strip_prefix(super::super::schema::BASE.trim_end().strip_suffix('}').unwrap());
+        engine.schema_text().strip_prefix(crate::policy::schema::BASE.trim_end().strip_suffix('}').unwrap());
     insta::assert_snapshot!(generated.unwrap());
 }
 
@@ -156,6 +156,6 @@ fn all_tools_of_the_reference_servers_map_names_with_dashes_included() {
         "allow"
     );
     let generated =
-        engine.schema_text().strip_prefix(super::super::schema::BASE.trim_end().strip_suffix('}').unwrap());
+        engine.schema_text().strip_prefix(crate::policy::schema::BASE.trim_end().strip_suffix('}').unwrap());
     insta::assert_snapshot!("reference_schema", generated.unwrap());
 }

@@ -3,6 +3,7 @@
 mod compilation;
 mod decisions;
 mod inputs;
+mod json;
 mod properties;
 mod shipped;
 

@@ -3,8 +3,8 @@
 use cedar_policy::{Authorizer, Context, Decision, PolicySet, Request, Schema};
 use proptest::prelude::*;
 
-use super::super::target::Target;
 use super::*;
+use crate::policy::target::Target;
 
 const SCHEMA: &str = r#"{"type":"object","properties":{"path":{"type":"string"},"n":{"type":"integer"},
     "x":{"type":"number"},"on":{"type":"boolean"},"tags":{"type":"array","items":{"type":"string"}},
@@ -116,8 +116,8 @@ proptest! {
         let session = engine.session_principal(&facts(server));
         let action = Action::ToolCall { name: tool, arguments: Some(arguments.as_bytes()) };
         let target = Target::of(&engine, &session, action, NOW, 3).unwrap();
-        let json = super::super::json::parse(arguments.as_bytes()).unwrap();
-        let input = super::super::input::convert(&target.tool.unwrap().input, &json).unwrap();
+        let json = crate::policy::json::parse(arguments.as_bytes()).unwrap();
+        let input = crate::policy::input::convert(&target.tool.unwrap().input, &json).unwrap();
         if !input.opaque.is_empty() {
             return Ok(());
         }
@@ -137,7 +137,7 @@ proptest! {
         let failed = |forbid: bool| {
             let mut failed: Vec<String> = response.diagnostics().errors().filter_map(|error| {
                 let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-                let compiled = &engine.policies[super::super::index::position_of(error.policy_id()).unwrap()];
+                let compiled = &engine.policies[crate::policy::index::position_of(error.policy_id()).unwrap()];
                 (compiled.forbid == forbid).then(|| compiled.reference.id.to_string())
             }).collect();
             failed.sort();
