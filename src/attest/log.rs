@@ -149,7 +149,7 @@ impl Log {
     pub fn append_gateway(&self, predicate: Predicate) -> Result<PendingReceipt, AppendError> {
         self.check()?;
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(Queued::Gateway { predicate, reply: sender })?;
+        self.enqueue(Queued::Gateway { predicate: Box::new(predicate), reply: sender })?;
         Ok(PendingReceipt::waiting(receiver))
     }
 

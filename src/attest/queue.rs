@@ -31,7 +31,7 @@ pub(super) enum Queued {
     /// Of the gateway: the writer gives it its place.
     Gateway {
         /// What it says.
-        predicate: Predicate,
+        predicate: Box<Predicate>,
         /// Who waits.
         reply: Reply,
     },

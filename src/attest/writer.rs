@@ -215,7 +215,7 @@ impl Writer {
                     draft.sign(record.time, &record.payload)?;
                     Ok((record.digest, record.link.seq))
                 }
-                Queued::Gateway { predicate, .. } => match draft.own(predicate.clone()) {
+                Queued::Gateway { predicate, .. } => match draft.own((**predicate).clone()) {
                     Err(error @ (AppendError::TooLarge(_) | AppendError::Encoding(_))) => Err(error),
                     other => Ok(other?),
                 },

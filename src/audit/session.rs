@@ -1,5 +1,7 @@
 //! One chain's state, and what a session's records must agree on.
 
+use std::time::Duration;
+
 use super::read::{Claims, Token};
 use super::report::Check;
 use crate::domain::clock::Timestamp;
@@ -88,8 +90,17 @@ pub(super) struct SessionState {
     pub(super) run: u64,
     pub(super) closed: bool,
     /// The current token and the one before it: a decision may have been under way while the token was renewed.
-    tokens: [Option<Box<Token>>; 2],
+    tokens: [Option<Box<Issued>>; 2],
 }
+
+#[derive(Debug)]
+struct Issued {
+    token: Token,
+    expires: Timestamp,
+}
+
+/// How long after its token's end a message may still be allowed: it was checked before it was recorded.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl SessionState {
     pub(super) fn new(run: u64) -> Self {
@@ -102,20 +113,30 @@ impl SessionState {
     }
 
     /// A token was issued or renewed.
-    pub(super) fn issued(&mut self, token: Token) {
+    pub(super) fn issued(&mut self, token: Token, expires: Timestamp) {
         let [current, before] = &mut self.tokens;
-        *before = current.replace(Box::new(token));
+        *before = current.replace(Box::new(Issued { token, expires }));
     }
 
-    /// Whether a decision may carry this token, or none.
-    pub(super) fn carried(&self, token: Option<&Token>, from_client: bool) -> Result<(), Wrong> {
+    /// Whether a decision may carry this token, or none. `allowed_at` is the time of a client's message that was
+    /// allowed.
+    pub(super) fn carried(
+        &self,
+        token: Option<&Token>,
+        from_client: bool,
+        allowed_at: Option<Timestamp>,
+    ) -> Result<(), Wrong> {
         let message = match token {
             Some(_) if !self.is_open() => "it carries a token before any was issued",
-            Some(token) if !self.tokens.iter().flatten().any(|known| **known == *token) => {
-                "it carries another token than the one that this session was given"
-            }
+            Some(token) => match self.tokens.iter().flatten().find(|known| known.token == *token) {
+                None => "it carries another token than the one that this session was given",
+                Some(known) if allowed_at.is_some_and(|at| at > known.expires.plus(GRACE)) => {
+                    "it was allowed although its token had expired"
+                }
+                Some(_) => return Ok(()),
+            },
             None if self.is_open() && from_client => "it carries no token although the session has one",
-            _ => return Ok(()),
+            None => return Ok(()),
         };
         Err((Check::Token, message.to_owned()))
     }

@@ -294,6 +294,16 @@ fn decisions_carry_the_token_that_their_session_was_given() {
         decide(script, log, Some(predicate::TokenRef { sha256, ..script.token.clone() }));
     });
     assert_eq!(first(&other), (5, Check::Token));
+    let bench = Bench::new();
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    script.open(&log);
+    bench.clock.set(later(899));
+    script.allow(&log);
+    bench.clock.set(later(906));
+    script.allow(&log);
+    close(&log);
+    assert_eq!(first(&check(&bench)), (6, Check::Token));
     let renewed = session(|script, log| {
         script.open(log);
         let token = predicate::TokenRef { sha256: Sha256Digest::of(b"2"), ..script.token.clone() };

@@ -270,7 +270,9 @@ impl<'a> Walk<'a> {
                 if record.subject != decision.request.forwarded.unwrap_or(decision.request.received) {
                     return Err((Check::Statement, "its subject is not its request".to_owned()));
                 }
-                state.carried(decision.token.as_ref(), decision.from == "client")?;
+                let from_client = decision.from == "client";
+                let allowed = from_client && decision.effect == read::Effect::Allow;
+                state.carried(decision.token.as_ref(), from_client, allowed.then_some(record.time))?;
                 return announced(decision.policy_set, decision.schema);
             }
             "session-close" => {
@@ -297,7 +299,7 @@ impl<'a> Walk<'a> {
         let checked = session::claims(&claims, session, self.identity);
         let kid = token.kid.clone();
         let same = record.subject == token.sha256;
-        state.issued(token);
+        state.issued(token, Timestamp::from_secs(claims.exp));
         checked?;
         if !same {
             return Err((Check::Statement, "its subject is not its token".to_owned()));
