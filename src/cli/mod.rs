@@ -77,7 +77,6 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs `work` on a multi-threaded runtime of its own: commands that need one start it here.
-
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
