@@ -129,7 +129,7 @@ impl Writer {
             };
             match job {
                 Ok(Job::Append(first)) => {
-                    let (batch, closed) = self.drain(first, receiver);
+                    let (batch, closed) = self.drain(*first, receiver);
                     if let Some(cause) =
                         self.gap.as_ref().and_then(|_| self.parts.shared.cause.lock().clone())
                     {
@@ -149,13 +149,9 @@ impl Writer {
     }
 
     /// What is there now, up to a batch's size.
-    fn drain(
-        &self,
-        first: Box<Queued>,
-        receiver: &Receiver<Job>,
-    ) -> (Vec<Queued>, Option<oneshot::Sender<()>>) {
+    fn drain(&self, first: Queued, receiver: &Receiver<Job>) -> (Vec<Queued>, Option<oneshot::Sender<()>>) {
         let mut bytes = first.size();
-        let mut batch = vec![*first];
+        let mut batch = vec![first];
         let mut closed = None;
         while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match receiver.try_recv() {

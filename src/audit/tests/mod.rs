@@ -1,8 +1,12 @@
-use super::{AuditError, Check, Report, verify};
+//! Tampering of every kind, and honest logs of every kind.
+
+mod sessions;
+
 use crate::attest::testing::{
     Bench, POLICY, Script, announce, await_recovery, close, later, payload, policy_set, seal,
 };
-use crate::attest::{AppendError, Config, Durability, Predicate, policy_file_name, predicate};
+use crate::attest::{AppendError, Config, Durability, Predicate, policy_file_name};
+use crate::audit::{AuditError, Check, Report, verify};
 use crate::domain::decision::Effect;
 use crate::domain::digest::Sha256Digest;
 use crate::keys::testing::Authority;
@@ -263,92 +267,6 @@ fn records_of_another_log_or_run_of_the_same_gateway_are_out_of_place() {
     let altered = lines(&bench);
     put(&bench, &altered[13..]);
     assert_eq!(first(&check(&bench)), (1, Check::BackLink));
-}
-
-/// A log whose one session does what `play` says.
-fn session(play: impl FnOnce(&Script, &crate::attest::Log)) -> Report {
-    let bench = Bench::new();
-    let log = bench.open();
-    let script = Script::new(&bench.signer);
-    play(&script, &log);
-    close(&log);
-    check(&bench)
-}
-
-fn decide(script: &Script, log: &crate::attest::Log, token: Option<predicate::TokenRef>) {
-    log.append(&script.chain, |link| script.decision(link, Effect::Allow, token)).unwrap().wait().unwrap();
-}
-
-#[test]
-fn decisions_carry_the_token_that_their_session_was_given() {
-    let early = session(|script, log| decide(script, log, Some(script.token.clone())));
-    assert_eq!(first(&early), (3, Check::Token));
-    let none = session(|script, log| {
-        script.open(log);
-        decide(script, log, None);
-    });
-    assert_eq!(first(&none), (5, Check::Token));
-    let other = session(|script, log| {
-        script.open(log);
-        let sha256 = Sha256Digest::of(b"stolen");
-        decide(script, log, Some(predicate::TokenRef { sha256, ..script.token.clone() }));
-    });
-    assert_eq!(first(&other), (5, Check::Token));
-    let bench = Bench::new();
-    let log = bench.open();
-    let script = Script::new(&bench.signer);
-    script.open(&log);
-    bench.clock.set(later(899));
-    script.allow(&log);
-    bench.clock.set(later(906));
-    script.allow(&log);
-    close(&log);
-    assert_eq!(first(&check(&bench)), (6, Check::Token));
-    let renewed = session(|script, log| {
-        script.open(log);
-        let token = predicate::TokenRef { sha256: Sha256Digest::of(b"2"), ..script.token.clone() };
-        let renew = predicate::SessionRenew { token: token.clone(), claims: script.claims() };
-        script.say(log, Predicate::SessionRenew(renew));
-        decide(script, log, Some(token));
-        script.allow(log);
-    });
-    assert!(renewed.ok, "{renewed}");
-}
-
-#[test]
-fn a_token_that_is_not_this_gateways_or_sessions_is_found() {
-    type Spoil = fn(&mut predicate::SessionOpen);
-    let cases: [(&str, Spoil); 5] = [
-        ("issuer", |open| open.claims.iss = "spiffe://example.org/other".to_owned()),
-        ("session", |open| open.claims.sid = "00000000-0000-4000-8000-000000000000".parse().unwrap()),
-        ("times", |open| open.claims.exp = open.claims.iat),
-        ("outlives its key", |open| open.claims.exp = later(3601).as_secs()),
-        ("another's key", |open| {
-            open.token.kid = format!("spiffe://example.org/other#{}", "x".repeat(43)).into()
-        }),
-    ];
-    for (what, spoil) in cases {
-        let report = session(|script, log| {
-            let mut opening = script.opening();
-            spoil(&mut opening);
-            script.say(log, Predicate::SessionOpen(opening));
-        });
-        assert_eq!(first(&report), (3, Check::Token), "{what}");
-    }
-}
-
-#[test]
-fn a_session_is_opened_once_and_ends_once() {
-    let twice = session(|script, log| {
-        script.open(log);
-        script.say(log, Predicate::SessionOpen(script.opening()));
-    });
-    assert_eq!(first(&twice), (5, Check::Session));
-    let after = session(|script, log| {
-        script.play(log, 1);
-        script.allow(log);
-    });
-    assert_eq!(first(&after), (7, Check::Session));
 }
 
 #[test]
