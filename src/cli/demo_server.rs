@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Append every byte that arrives (on HTTP: every body, one a line) to this file before it is read.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// On HTTP: append each request's headers to this file, one `name: value` a line, an empty line after each request.
+    #[arg(long, value_name = "FILE", requires = "http")]
+    record_headers: Option<PathBuf>,
 }
 
 /// Why the demo server stopped.
@@ -89,12 +92,11 @@ fn serve(args: &Args) -> Result<(), DemoServerError> {
         }
         None => None,
     };
-    let recording = match &args.record {
-        Some(path) => Some(
-            Recording::open(path).map_err(|cause| DemoServerError::Record { path: path.clone(), cause })?,
-        ),
-        None => None,
+    let recorded = |path: &PathBuf| {
+        Recording::open(path).map_err(|cause| DemoServerError::Record { path: path.clone(), cause })
     };
+    let recording = args.record.as_ref().map(recorded).transpose()?;
+    let headers = args.record_headers.as_ref().map(recorded).transpose()?;
     let tools = DemoTools::new(root);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -103,7 +105,7 @@ fn serve(args: &Args) -> Result<(), DemoServerError> {
         .map_err(DemoServerError::Start)?;
     match args.http {
         Some(address) if !address.ip().is_loopback() => Err(DemoServerError::NotLoopback(address)),
-        Some(address) => runtime.block_on(http::serve(address, tools, recording)),
+        Some(address) => runtime.block_on(http::serve(address, tools, recording, headers)),
         None => {
             let ended = runtime.block_on(stdio(tools, recording));
             // A blocking read of stdin can't be interrupted; don't wait for it.

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use reqwest::blocking::Client;
 
 use super::config::{Config, OtlpConfig};
 use super::exporter::Sparing;
@@ -21,6 +24,8 @@ use crate::gate::observe::{Observer, Unobserved};
 
 /// How long the last measurements may take to leave when the gateway stops.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+/// How long one export may take where the SDK's own client, which reads `OTEL_EXPORTER_OTLP_TIMEOUT`, can't be made.
+const EXPORT: Duration = Duration::from_secs(10);
 const SCOPE: &str = "chancery";
 
 /// Why telemetry did not start.
@@ -133,12 +138,10 @@ pub fn install_crypto_provider() {
 }
 
 fn traces(otlp: &OtlpConfig, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
-    let builder = SpanExporter::builder().with_http();
-    let builder = match otlp.url("/v1/traces") {
-        Some(url) => builder.with_endpoint(url),
-        None => builder,
-    };
-    let exporter = builder.build().map_err(|cause| TelemetryError::Exporter { signal: "traces", cause })?;
+    let url = otlp.url("/v1/traces");
+    let build = |client| reaching(SpanExporter::builder().with_http(), url.clone(), client).build();
+    let exporter = with_or_without_roots(build);
+    let exporter = exporter.map_err(|cause| TelemetryError::Exporter { signal: "traces", cause })?;
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(Sparing::new("traces", exporter))
         .with_resource(resource)
@@ -146,14 +149,44 @@ fn traces(otlp: &OtlpConfig, resource: Resource) -> Result<SdkTracerProvider, Te
 }
 
 fn metrics(otlp: &OtlpConfig, resource: Resource) -> Result<SdkMeterProvider, TelemetryError> {
-    let builder = MetricExporter::builder().with_http();
-    let builder = match otlp.url("/v1/metrics") {
-        Some(url) => builder.with_endpoint(url),
-        None => builder,
-    };
-    let exporter = builder.build().map_err(|cause| TelemetryError::Exporter { signal: "metrics", cause })?;
+    let url = otlp.url("/v1/metrics");
+    let build = |client| reaching(MetricExporter::builder().with_http(), url.clone(), client).build();
+    let exporter = with_or_without_roots(build);
+    let exporter = exporter.map_err(|cause| TelemetryError::Exporter { signal: "metrics", cause })?;
     Ok(SdkMeterProvider::builder()
         .with_periodic_exporter(Sparing::new("metrics", exporter))
         .with_resource(resource)
         .build())
+}
+
+fn reaching<B: WithExportConfig + WithHttpConfig>(
+    builder: B,
+    url: Option<String>,
+    client: Option<Client>,
+) -> B {
+    let builder = match url {
+        Some(url) => builder.with_endpoint(url),
+        None => builder,
+    };
+    match client {
+        Some(client) => builder.with_http_client(client),
+        None => builder,
+    }
+}
+
+/// The SDK's own client refuses to be made on a machine without root certificates, even for a receiver on plain
+/// HTTP, as in a small container with its collector beside it. A client that trusts nobody serves that one.
+fn with_or_without_roots<E>(
+    build: impl Fn(Option<Client>) -> Result<E, ExporterBuildError>,
+) -> Result<E, ExporterBuildError> {
+    build(None).or_else(|error| match rootless() {
+        Some(client) => build(Some(client)),
+        None => Err(error),
+    })
+}
+
+fn rootless() -> Option<Client> {
+    let make = || Client::builder().tls_certs_only([]).timeout(EXPORT).build().ok();
+    // A blocking client can't be made on a thread of an asynchronous runtime.
+    std::thread::spawn(make).join().ok().flatten()
 }

@@ -245,6 +245,67 @@ fn a_span_per_call_with_its_decision_arrives_at_the_receiver() {
     }
 }
 
+/// A process that dies with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+#[test]
+fn over_http_the_trace_comes_in_by_header_and_goes_on_by_header() {
+    let home = tempfile::tempdir().unwrap();
+    let headers = home.path().join("headers");
+    let receiver = Receiver::start();
+    let mut server = Command::new(BINARY);
+    server.args(["demo-server", "--http", "127.0.0.1:0", "--record-headers"]).arg(&headers);
+    let mut server = Killed(server.stderr(Stdio::piped()).spawn().unwrap());
+    let mut url = String::new();
+    BufReader::new(server.0.stderr.take().unwrap()).read_line(&mut url).unwrap();
+    std::fs::write(home.path().join("all.cedar"), r#"@id("all") permit (principal, action, resource);"#)
+        .unwrap();
+    let text = format!(
+        "listen: {{ tcp: \"127.0.0.1:0\", address_file: addresses }}\nservers: {{ demo: {{ url: \"{}\" }} }}\n\
+         admission: {{ bootstrap: {{ file: secret }} }}\nlog: {{ dir: log }}\npolicies: all.cedar\n\
+         telemetry: {{ otlp_endpoint: \"http://{}\" }}\n",
+        url.trim(),
+        receiver.address
+    );
+    std::fs::write(home.path().join("chancery.yaml"), text).unwrap();
+    let gateway = crate::gateway::Gateway::start_in(home);
+    let client = crate::raw::Client::open(&gateway, "/mcp/demo", "2025-11-25");
+    let sent = format!("00-{TRACE}-{PARENT}-01");
+    let (bearer, session) = (gateway.bearer(), client.session.clone());
+    let mut with_trace = client.headers();
+    with_trace.push(("traceparent", &sent));
+    let body =
+        r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"add","arguments":{"a":1,"b":2}}}"#;
+    let answer =
+        crate::raw::send(crate::raw::tcp(&gateway), "POST /mcp/demo", &with_trace, body.as_bytes()).message();
+    assert!(answer.get("result").is_some(), "{answer}");
+    drop(with_trace);
+    let (code, said, _home) = gateway.stop();
+    assert_eq!(code, Some(0), "{said}");
+
+    let spans = receiver.spans.lock().unwrap();
+    let call = spans.iter().find(|span| span.name == "tools/call add").unwrap();
+    assert_eq!((hex(&call.trace_id), hex(&call.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(attribute(call, "network.transport").as_deref(), Some("tcp"));
+    let record = std::fs::read_to_string(&headers).unwrap();
+    let ours =
+        spans.iter().filter(|span| span.span_id == call.span_id || span.parent_span_id == call.span_id);
+    let possible: Vec<String> =
+        ours.map(|span| format!("traceparent: 00-{TRACE}-{}-01", hex(&span.span_id))).collect();
+    assert!(record.lines().any(|line| possible.iter().any(|p| p == line)), "{record}\n{possible:?}");
+    for secret in [bearer.trim_start_matches("Bearer "), &session, "eyJ", "authorization"] {
+        assert!(!record.contains(secret), "the tool server was sent {secret}");
+        assert!(!said.contains(secret), "the log on stderr holds {secret}");
+    }
+}
+
 #[test]
 fn with_the_receiver_dead_calls_do_not_notice() {
     let home = tempfile::tempdir().unwrap();

@@ -108,3 +108,53 @@ pub(super) fn matched<'a>(
 fn names(recorded: &str, action: &str) -> bool {
     recorded == action || recorded.strip_suffix('"').is_some_and(|r| r.ends_with(&format!("\"{action}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(action: &str, allowed: bool) -> Record {
+        Record {
+            file: PathBuf::from("records/00000000.intoto.jsonl"),
+            line: 1,
+            action: Some(action.to_owned()),
+            allowed,
+            policies: Vec::new(),
+            reason: None,
+            digest: Sha256Digest::of(action.as_bytes()),
+        }
+    }
+
+    fn scene(permitted: bool, served: bool, attestation: Option<Sha256Digest>) -> Scene {
+        Scene {
+            call: "write_file".to_owned(),
+            action: "files/write_file",
+            permitted,
+            served,
+            wrong: None,
+            attestation: attestation.map(|digest| digest.to_string()),
+        }
+    }
+
+    #[test]
+    fn whatever_contradicts_the_policies_is_told() {
+        let digest = Sha256Digest::of(b"files/write_file");
+        let complaints = |scene, recorded: &str, allowed| {
+            let mut wrong = Vec::new();
+            matched(&[scene], &[record(recorded, allowed)], &mut wrong);
+            wrong.len()
+        };
+        assert_eq!(complaints(scene(true, true, None), "files/write_file", true), 0);
+        assert_eq!(
+            complaints(scene(false, false, Some(digest)), "Mcp::Action::\"files/write_file\"", false),
+            0
+        );
+        // Served although forbidden; recorded as allowed although forbidden; not recorded; another record named.
+        assert_eq!(complaints(scene(false, true, Some(digest)), "files/write_file", false), 1);
+        assert_eq!(complaints(scene(false, false, Some(digest)), "files/write_file", true), 1);
+        assert_eq!(complaints(scene(true, true, None), "files/read_file", true), 1);
+        let other = Sha256Digest::of(b"another");
+        assert_eq!(complaints(scene(false, false, Some(other)), "files/write_file", false), 1);
+        assert_eq!(complaints(scene(false, false, None), "files/write_file", false), 1);
+    }
+}

@@ -25,6 +25,7 @@ pub(super) async fn serve(
     address: SocketAddr,
     tools: DemoTools,
     recording: Option<Recording>,
+    headers: Option<Recording>,
 ) -> Result<(), DemoServerError> {
     let listener = TcpListener::bind(address).await.map_err(DemoServerError::Start)?;
     let address = listener.local_addr().map_err(DemoServerError::Start)?;
@@ -41,9 +42,18 @@ pub(super) async fn serve(
             Err(_) => continue,
         };
         drop(stream.set_nodelay(true));
-        let (service, recording) = (service.clone(), recording.clone());
+        let (service, recording, headers) = (service.clone(), recording.clone(), headers.clone());
         tokio::spawn(async move {
-            let answer = service_fn(move |request| answer(service.clone(), recording.clone(), request));
+            let answer = service_fn(move |request| {
+                let noted = headers.as_ref().map_or(Ok(()), |headers| note(headers, &request));
+                let (service, recording) = (service.clone(), recording.clone());
+                async move {
+                    match noted {
+                        Ok(()) => answer(service, recording, request).await,
+                        Err(error) => Ok(unrecorded(&error)),
+                    }
+                }
+            });
             let connection = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             // The peer may leave at any time.
             drop(connection.serve_connection(TokioIo::new(stream), answer).await);
@@ -51,11 +61,31 @@ pub(super) async fn serve(
     }
 }
 
+type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
+
+/// Writes a request's headers down, as they came.
+fn note(headers: &Recording, request: &Request<Incoming>) -> std::io::Result<()> {
+    let mut lines = Vec::new();
+    for (name, value) in request.headers() {
+        lines.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat());
+    }
+    lines.push(b'\n');
+    headers.append(&lines)
+}
+
+/// A recording with holes proves nothing: what can't be written down is not served.
+fn unrecorded(error: &std::io::Error) -> Answer {
+    eprintln!("demo-server: the recording failed: {error}");
+    let mut failed = Response::new(Full::default().boxed());
+    *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    failed
+}
+
 async fn answer(
     service: Service,
     recording: Option<Recording>,
     request: Request<Incoming>,
-) -> Result<Response<BoxBody<Bytes, std::convert::Infallible>>, hyper::Error> {
+) -> Result<Answer, hyper::Error> {
     if request.uri().path() != "/mcp" {
         let mut missing = Response::new(Full::default().boxed());
         *missing.status_mut() = StatusCode::NOT_FOUND;
@@ -66,11 +96,8 @@ async fn answer(
     let body = body.collect().await?.to_bytes();
     if !body.is_empty() {
         let line = [&body[..], b"\n"].concat();
-        if let Err(e) = recording.append(&line) {
-            eprintln!("demo-server: the recording failed: {e}");
-            let mut failed = Response::new(Full::default().boxed());
-            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            return Ok(failed);
+        if let Err(error) = recording.append(&line) {
+            return Ok(unrecorded(&error));
         }
     }
     Ok(service.handle(Request::from_parts(head, Full::new(body))).await)
