@@ -24,7 +24,6 @@ pub use super::labels::{CloseReason, Direction, GapCause};
 /// The body of a record; its variant names the `predicateType`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "built once per record and serialised at once, never stored")]
 pub enum Predicate {
     /// A session's token was issued.
     SessionOpen(SessionOpen),
