@@ -121,7 +121,7 @@ mod tests {
             allowed,
             policies: Vec::new(),
             reason: None,
-            digest: Sha256Digest::of(action.as_bytes()),
+            digest: Sha256Digest::of(b"record"),
         }
     }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn whatever_contradicts_the_policies_is_told() {
-        let digest = Sha256Digest::of(b"files/write_file");
+        let digest = Sha256Digest::of(b"record");
         let complaints = |scene, recorded: &str, allowed| {
             let mut wrong = Vec::new();
             matched(&[scene], &[record(recorded, allowed)], &mut wrong);
