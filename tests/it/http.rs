@@ -243,6 +243,24 @@ fn a_dead_child_ends_the_session() {
 }
 
 #[test]
+fn a_server_that_floods_a_client_that_does_not_read_is_bounded_and_goes_on() {
+    let gateway = puppet_gateway(&script(""), "limits: { message_bytes: 64KiB }");
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    let (listening, unread) = client.listen();
+    assert_eq!(listening.status, 200);
+    let before = gateway.memory();
+    for (id, uri) in [(1, "puppet:flood"), (2, "puppet:endless"), (3, "puppet:hello")] {
+        let params = json!({ "uri": uri });
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": "resources/read", "params": params });
+        let answer = client.post(body.to_string().as_bytes());
+        assert_eq!(answer.message()["result"]["contents"], json!([]), "{uri}");
+    }
+    let grown = gateway.memory().saturating_sub(before);
+    assert!(grown < 50 * 1024, "{grown} KiB for 100 MB of messages and 200 MB without a line's end");
+    drop(unread);
+}
+
+#[test]
 fn batches_are_taken_apart_where_the_revision_has_them_and_refused_elsewhere() {
     let gateway = gateway(&format!("  demo: {}", demo_server()), POLICIES, "");
     let batch = format!("[{},{}]", call(1, "add", r#"{"a":1,"b":1}"#), call(2, "delete_everything", "{}"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::relay::{Parcel, StreamSender};
+use crate::proxy::relay::{Sender, stream};
 use crate::wire::framing::{LineBuffer, TooLong};
 
 /// One line of stdin.
@@ -59,20 +59,21 @@ pub(super) struct Written<F> {
 }
 
 /// The one writer to stdout. Its stream ends when every sender is dropped.
-pub(super) fn write_stdout() -> (StreamSender, Written<impl Future<Output = ()>>) {
-    let (sender, mut parcels) = mpsc::unbounded_channel::<Parcel>();
+pub(super) fn write_stdout() -> (Sender, Written<impl Future<Output = ()>>) {
+    let (sender, mut parcels) = stream();
+    let runtime = tokio::runtime::Handle::current();
     let (done, finished) = oneshot::channel();
     let failed = CancellationToken::new();
     let told = failed.clone();
     std::thread::spawn(move || {
         let mut stdout = std::io::stdout().lock();
         let mut gathered = Vec::new();
-        while let Some(first) = parcels.blocking_recv() {
+        while let Some(first) = runtime.block_on(parcels.recv()) {
             // Held until written: they are this client's share of what may wait.
             let mut held = vec![first];
             let mut size = held.iter().map(|parcel| parcel.bytes.len()).sum::<usize>();
             while size < GATHER
-                && let Ok(next) = parcels.try_recv()
+                && let Some(next) = parcels.try_recv()
             {
                 size += next.bytes.len();
                 held.push(next);

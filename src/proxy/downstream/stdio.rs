@@ -18,7 +18,7 @@ use crate::attest::CloseReason;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::gate::{Arrival, Gate, Route, Verdict, discover_reply, no_session_reply};
-use crate::proxy::relay::{Client, Outcome, Parcel, Relay, StreamSender, request_id, unavailable};
+use crate::proxy::relay::{Client, Outcome, Parcel, Relay, Sender, request_id, unavailable};
 use crate::proxy::upstream::Connector;
 use crate::wire::error::INVALID_REQUEST;
 use crate::wire::methods::{self, Class};
@@ -65,7 +65,7 @@ pub async fn run(parts: RunParts, shutdown: CancellationToken) -> i32 {
 
 struct Runner {
     parts: RunParts,
-    out: StreamSender,
+    out: Sender,
     relay: Option<Arc<Relay>>,
 }
 
@@ -297,6 +297,6 @@ impl Runner {
 
     fn reply(&self, bytes: Bytes) {
         // The writer ends only when the client no longer reads, which ends the loop too.
-        self.out.send(Parcel::answer(bytes)).ok();
+        self.out.send(Parcel::answer(bytes));
     }
 }

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::Relay;
-use super::routes::Parcel;
+use super::{Reader, Relay, stream};
 use crate::domain::admitted::Admitted;
 use crate::gate::{Permit, ToServer};
 use crate::proxy::upstream::{EventMeta, LinkError, StreamKey};
@@ -41,15 +38,13 @@ pub(in crate::proxy) struct Listening {
     relay: Arc<Relay>,
     key: StreamKey,
     /// What comes on it.
-    pub(in crate::proxy) parcels: mpsc::UnboundedReceiver<Parcel>,
+    pub(in crate::proxy) parcels: Reader,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
         self.parcels.close();
-        let mut routes = self.relay.routes.lock();
-        routes.close_if_closed(&self.key);
-        drop(routes);
+        self.relay.routes.lock().close_if_closed(&self.key);
         self.relay.link.abandon(&self.key);
     }
 }
@@ -70,7 +65,7 @@ impl Relay {
             }
         }
         let permit = self.stream_permit(admitted, last_event_id).ok_or(ListenError::Refused)?;
-        let (sender, parcels) = mpsc::unbounded_channel();
+        let (sender, parcels) = stream();
         let mut key = StreamKey::Pipe;
         let opened = self.link.listen(permit, |opened| {
             key = opened.clone();

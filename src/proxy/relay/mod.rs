@@ -23,10 +23,11 @@ use crate::wire::{Frame, Kind, RequestId, WireError, replies};
 mod listen;
 mod pump;
 mod routes;
+mod stream;
 
 pub(in crate::proxy) use listen::{ListenError, Listening};
 use routes::{Address, Routes, Unexpected};
-pub(in crate::proxy) use routes::{Parcel, StreamSender};
+pub(in crate::proxy) use stream::{Parcel, Reader, Sender, stream};
 
 /// JSON-RPC error code of a tool server that is gone (DESIGN: policy, denials).
 const UNAVAILABLE: i64 = 503;
@@ -54,7 +55,7 @@ pub(in crate::proxy) enum Outcome {
 #[derive(Debug)]
 pub(in crate::proxy) enum Client {
     /// One pipe for everything, of this caller; the upstream's streams are kept and resumed on its behalf.
-    Pipe(StreamSender, Box<Admitted>),
+    Pipe(Sender, Box<Admitted>),
     /// A stream for each request and one for the rest.
     Streams,
 }
@@ -153,17 +154,17 @@ impl Relay {
         self.over.cancelled().await;
     }
 
-    /// Has the gate decide a client's message and sends it on. What answers a request goes to `stream`.
+    /// Has the gate decide a client's message and sends it on. What answers a request goes to `answers`.
     pub(in crate::proxy) async fn from_client(
         self: &Arc<Self>,
         admitted: &Admitted,
         frame: Frame,
         arrival: &Arrival,
-        stream: &StreamSender,
+        answers: &Sender,
     ) -> Outcome {
         let request = request_id(&frame);
         let verdict = self.session.from_client(admitted, frame, arrival).await;
-        let outcome = self.dispatch(verdict, request, stream).await;
+        let outcome = self.dispatch(verdict, request, answers).await;
         self.ask_for_ourselves();
         outcome
     }
@@ -211,10 +212,10 @@ impl Relay {
         &self,
         verdict: Verdict,
         request: Option<RequestId>,
-        stream: &StreamSender,
+        answers: &Sender,
     ) -> Outcome {
         match verdict {
-            Verdict::Forward(permit) => self.forward(permit, request, stream).await,
+            Verdict::Forward(permit) => self.forward(permit, request, answers).await,
             Verdict::Reply(bytes) => Outcome::Reply(bytes),
             Verdict::Drop(reason) => {
                 tracing::debug!(reason = reason.as_str(), "a client's message was dropped");
@@ -228,10 +229,10 @@ impl Relay {
         &self,
         permit: Permit<ToServer>,
         request: Option<RequestId>,
-        stream: &StreamSender,
+        answers: &Sender,
     ) -> Outcome {
         if let Some(id) = &request {
-            match self.routes.lock().expect(id.clone(), stream.clone()) {
+            match self.routes.lock().expect(id.clone(), answers.clone()) {
                 Ok(()) => {}
                 Err(Unexpected::Duplicate) => {
                     return Outcome::Reply(unavailable(id, "a request with this id is under way"));

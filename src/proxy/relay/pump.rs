@@ -8,8 +8,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::routes::{Address, Parcel};
-use super::{PIECE, Relay, budget, unavailable};
+use super::routes::Address;
+use super::{PIECE, Parcel, Relay, budget, unavailable};
 use crate::attest::CloseReason;
 use crate::domain::revision::Revision;
 use crate::gate::{Permit, ServerVerdict, ToClient, ToServer};
@@ -75,7 +75,7 @@ impl Relay {
             drop(self.session.fail_request(&id));
             if let Some(stream) = stream {
                 // A client that is gone misses nothing.
-                stream.send(Parcel::answer(unavailable(&id, why))).ok();
+                stream.send(Parcel::answer(unavailable(&id, why)));
             }
         }
         self.answered.notify_waiters();
@@ -247,21 +247,29 @@ impl Relay {
         answered
     }
 
-    /// A share of what may wait for this client. When there is none, the client's GET stream, which it does not
-    /// read, is closed; then the tool server waits.
+    /// A share of what may wait for this client. When there is none, its GET streams, which it does not read, are
+    /// cut; then the tool server waits; and when that takes too long, the other streams are cut too.
     async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let pieces = (bytes / PIECE + 1).min(budget(&self.limits));
         let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
         if let Ok(held) = Arc::clone(&self.budget).try_acquire_many_owned(pieces) {
             return Some(held);
         }
-        if self.pipe.is_none() {
+        let patience = async {
+            // A pipe has one stream: its reader's pace is the server's.
+            if self.pipe.is_some() {
+                return std::future::pending().await;
+            }
             self.routes.lock().shed();
-        }
+            tokio::time::sleep(self.limits.request_read).await;
+            self.routes.lock().shed_all();
+            std::future::pending().await
+        };
         let ended = self.session.ended();
         tokio::select! {
             held = Arc::clone(&self.budget).acquire_many_owned(pieces) => held.ok(),
             () = ended.cancelled() => None,
+            () = patience => None,
         }
     }
 

@@ -3,43 +3,17 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-
+use super::stream::{Parcel, Sender};
 use crate::proxy::upstream::{EventMeta, StreamKey};
 use crate::wire::RequestId;
 
 /// Messages that wait for a stream of a client that has none open.
 const WAITING: usize = 64;
 
-/// One message, or one SSE event without data, on its way to a client's stream.
-#[derive(Debug)]
-pub(in crate::proxy) struct Parcel {
-    /// The message; empty for an event without data.
-    pub(in crate::proxy) bytes: Bytes,
-    /// The upstream's event fields.
-    pub(in crate::proxy) event: Option<EventMeta>,
-    /// Whether it answers a request of the client.
-    pub(in crate::proxy) answer: bool,
-    /// Its share of what one session may have waiting.
-    #[expect(dead_code, reason = "given back when the parcel is dropped")]
-    pub(super) held: Option<OwnedSemaphorePermit>,
-}
-
-impl Parcel {
-    /// An answer of the gateway's own.
-    pub(in crate::proxy) fn answer(bytes: Bytes) -> Self {
-        Self { bytes, event: None, answer: true, held: None }
-    }
-}
-
-/// The sending end of a client's stream. It has no length of its own: what waits is bounded by the session's budget.
-pub(in crate::proxy) type StreamSender = mpsc::UnboundedSender<Parcel>;
-
 /// A request of the client's that is under way.
 #[derive(Debug)]
 pub(super) struct Pending {
-    stream: Option<StreamSender>,
+    stream: Option<Sender>,
     order: u64,
     /// Where the upstream's answer stream can be resumed.
     pub(super) last_event: Option<EventMeta>,
@@ -60,9 +34,9 @@ pub(super) struct Address {
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     /// On stdio, the one stream there is.
-    pipe: Option<StreamSender>,
+    pipe: Option<Sender>,
     pending: HashMap<RequestId, Pending>,
-    gets: HashMap<StreamKey, StreamSender>,
+    gets: HashMap<StreamKey, Sender>,
     /// The GET stream that resumes nothing.
     standing: Option<StreamKey>,
     /// Streams on which a pipe's requests are resumed.
@@ -84,12 +58,12 @@ pub(super) enum Unexpected {
 
 impl Routes {
     /// No streams yet; with `pipe`, none but that one.
-    pub(super) fn new(pipe: Option<StreamSender>) -> Self {
+    pub(super) fn new(pipe: Option<Sender>) -> Self {
         Self { pipe, ..Self::default() }
     }
 
     /// A request is about to be sent; what answers it goes to `stream`.
-    pub(super) fn expect(&mut self, id: RequestId, stream: StreamSender) -> Result<(), Unexpected> {
+    pub(super) fn expect(&mut self, id: RequestId, stream: Sender) -> Result<(), Unexpected> {
         if self.ended {
             return Err(Unexpected::Ended);
         }
@@ -121,7 +95,7 @@ impl Routes {
     }
 
     /// Whether a GET stream is open that resumes nothing.
-    pub(super) fn live_standing(&self) -> Option<&StreamSender> {
+    pub(super) fn live_standing(&self) -> Option<&Sender> {
         self.gets.get(self.standing.as_ref()?).filter(|stream| !stream.is_closed())
     }
 
@@ -131,7 +105,7 @@ impl Routes {
     }
 
     /// A GET stream was opened.
-    pub(super) fn open(&mut self, key: StreamKey, stream: StreamSender, standing: bool) {
+    pub(super) fn open(&mut self, key: StreamKey, stream: Sender, standing: bool) {
         if self.ended {
             return;
         }
@@ -153,7 +127,7 @@ impl Routes {
 
     /// As [`Routes::close`], unless another client's stream has taken its place.
     pub(super) fn close_if_closed(&mut self, key: &StreamKey) {
-        if self.gets.get(key).is_some_and(mpsc::UnboundedSender::is_closed) {
+        if self.gets.get(key).is_some_and(Sender::is_closed) {
             self.close(key);
         }
     }
@@ -165,16 +139,21 @@ impl Routes {
         }
     }
 
-    /// Gives up the GET stream that resumes nothing, and what waits, to make room.
+    /// Cuts the GET streams, which their client does not read, and drops what waits, to make room.
     pub(super) fn shed(&mut self) {
         self.waiting.clear();
-        if let Some(key) = self.standing.take() {
-            self.gets.remove(&key);
-        }
+        self.standing = None;
+        self.gets.drain().for_each(|(_, stream)| stream.cut());
+    }
+
+    /// Cuts the streams of the requests as well. Their answers have nowhere to go then.
+    pub(super) fn shed_all(&mut self) {
+        self.shed();
+        self.pending.values_mut().filter_map(|pending| pending.stream.take()).for_each(|stream| stream.cut());
     }
 
     /// Ends every stream and takes nothing any more. What is under way is given back, with where its answer goes.
-    pub(super) fn end(&mut self) -> Vec<(RequestId, Option<StreamSender>)> {
+    pub(super) fn end(&mut self) -> Vec<(RequestId, Option<Sender>)> {
         let before = std::mem::replace(self, Self { ended: true, ..Self::default() });
         before.pending.into_iter().map(|(id, pending)| (id, pending.stream)).collect()
     }
@@ -210,22 +189,22 @@ impl Routes {
     pub(super) fn route(&mut self, parcel: Parcel, from: &StreamKey, address: &Address) -> bool {
         let answered = address.in_reply_to.as_ref().and_then(|id| self.pending.remove(id));
         if let Some(pipe) = &self.pipe {
-            return pipe.send(parcel).is_ok();
+            return pipe.send(parcel);
         }
         // A resumed stream carries what belonged to its request.
         if let Some(stream) = self.gets.get(from).filter(|_| matches!(from, StreamKey::Get(_))) {
-            return stream.send(parcel).is_ok();
+            return stream.send(parcel);
         }
         if address.in_reply_to.is_some() {
             let stream = answered.and_then(|pending| pending.stream);
-            return stream.is_some_and(|stream| stream.send(parcel).is_ok());
+            return stream.is_some_and(|stream| stream.send(parcel));
         }
         let own = match from {
             StreamKey::Post(id) => self.stream_of(id),
             StreamKey::Pipe | StreamKey::Get(_) => None,
         };
         if let Some(own) = own {
-            return own.send(parcel).is_ok();
+            return own.send(parcel);
         }
         if parcel.bytes.is_empty() {
             return false;
@@ -234,7 +213,7 @@ impl Routes {
         let parcel = Parcel { event: None, ..parcel };
         let related = address.related.as_ref().and_then(|id| self.stream_of(id));
         if let Some(stream) = related.or_else(|| self.live_standing()).or_else(|| self.latest()) {
-            return stream.send(parcel).is_ok();
+            return stream.send(parcel);
         }
         self.waiting.push_back(parcel);
         if self.waiting.len() > WAITING {
@@ -244,11 +223,11 @@ impl Routes {
         true
     }
 
-    fn stream_of(&self, id: &RequestId) -> Option<&StreamSender> {
+    fn stream_of(&self, id: &RequestId) -> Option<&Sender> {
         self.pending.get(id)?.stream.as_ref().filter(|stream| !stream.is_closed())
     }
 
-    fn latest(&self) -> Option<&StreamSender> {
+    fn latest(&self) -> Option<&Sender> {
         let open =
             self.pending.values().filter_map(|pending| Some((pending.order, pending.stream.as_ref()?)));
         open.filter(|(_, stream)| !stream.is_closed())
@@ -258,28 +237,30 @@ impl Routes {
 }
 
 /// A stream that closed in between has nobody who misses the message.
-fn give(stream: &StreamSender, parcel: Parcel) {
-    stream.send(parcel).ok();
+fn give(stream: &Sender, parcel: Parcel) {
+    stream.send(parcel);
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+
+    use super::super::stream::{Reader, stream};
     use super::*;
 
-    type Stream = mpsc::UnboundedReceiver<Parcel>;
-
-    fn stream() -> (StreamSender, Stream) {
-        mpsc::unbounded_channel()
-    }
-
     fn parcel(text: &'static str) -> Parcel {
-        Parcel { bytes: Bytes::from_static(text.as_bytes()), event: None, answer: false, held: None }
+        Parcel { answer: false, ..Parcel::answer(Bytes::from_static(text.as_bytes())) }
     }
 
-    fn texts(stream: &mut Stream) -> Vec<String> {
-        std::iter::from_fn(|| stream.try_recv().ok())
+    fn texts(stream: &mut Reader) -> Vec<String> {
+        std::iter::from_fn(|| stream.try_recv())
             .map(|parcel| String::from_utf8(parcel.bytes.to_vec()).unwrap())
             .collect()
+    }
+
+    fn ended(stream: &mut Reader) -> bool {
+        matches!(stream.recv().now_or_never(), Some(None))
     }
 
     fn reply_to(id: i64) -> Address {
@@ -300,7 +281,7 @@ mod tests {
         assert!(!routes.route(parcel("again"), &StreamKey::Pipe, &reply_to(2)));
         assert_eq!(texts(&mut first), ["progress"]);
         assert_eq!(texts(&mut second), ["b"]);
-        assert!(second.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
+        assert!(ended(&mut second));
     }
 
     #[test]
@@ -339,13 +320,13 @@ mod tests {
         let (mut routes, (one, mut first), (get, mut got)) = (Routes::default(), stream(), stream());
         routes.expect(1.into(), one).unwrap();
         assert_eq!(routes.expect(1.into(), get.clone()), Err(Unexpected::Duplicate));
-        let ended = routes.end();
-        assert_eq!(ended.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), [1.into()]);
+        let given_back = routes.end();
+        assert_eq!(given_back.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), [1.into()]);
         assert_eq!(routes.expect(2.into(), get.clone()), Err(Unexpected::Ended));
         routes.open(StreamKey::Pipe, get, true);
-        assert!(got.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
-        drop(ended);
-        assert!(first.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
+        assert!(ended(&mut got));
+        drop(given_back);
+        assert!(ended(&mut first));
     }
 
     #[test]

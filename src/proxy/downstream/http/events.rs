@@ -10,10 +10,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::mpsc;
 
 use super::answer::Body;
-use crate::proxy::relay::Parcel;
+use crate::proxy::relay::{Parcel, Reader};
 use crate::wire::sse;
 
 /// Between comments on a silent stream, so that neither side takes the connection for dead.
@@ -22,7 +21,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a stream sends, and what is freed when it ends or its client goes away.
 pub(super) trait Source: Send + 'static {
     /// Where messages come from; its end is the stream's.
-    fn parcels(&mut self) -> &mut mpsc::UnboundedReceiver<Parcel>;
+    fn parcels(&mut self) -> &mut Reader;
 }
 
 /// A stream that begins with `first` and goes on with what comes from `source`.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::{self, Body};
@@ -16,7 +16,7 @@ use super::service::Call;
 use crate::attest::CloseReason;
 use crate::domain::digest::Sha256Digest;
 use crate::gate::{discover_reply, no_session_reply};
-use crate::proxy::relay::{Client, Outcome, Parcel, Relay, request_id, unavailable};
+use crate::proxy::relay::{self, Client, Outcome, Parcel, Reader, Relay, request_id, unavailable};
 use crate::wire::error::{INVALID_REQUEST, PARSE_ERROR};
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Malformed, RequestId, WireError, batch};
@@ -25,7 +25,7 @@ use crate::wire::{Frame, Malformed, RequestId, WireError, batch};
 pub(super) struct Answers {
     relay: Arc<Relay>,
     requests: Vec<RequestId>,
-    parcels: mpsc::UnboundedReceiver<Parcel>,
+    parcels: Reader,
     /// Counts the POST as under way.
     _token: TaskTrackerToken,
 }
@@ -38,7 +38,7 @@ impl Drop for Answers {
 }
 
 impl events::Source for Answers {
-    fn parcels(&mut self) -> &mut mpsc::UnboundedReceiver<Parcel> {
+    fn parcels(&mut self) -> &mut Reader {
         &mut self.parcels
     }
 }
@@ -118,7 +118,7 @@ impl Call<'_> {
         let (admitted, route, arrival) = (self.admitted.clone(), self.route.clone(), self.arrival);
         let connector = self.connector.clone();
         let (opened, opening) = oneshot::channel();
-        let (stream, mut parcels) = mpsc::unbounded_channel();
+        let (stream, mut parcels) = relay::stream();
         let request = id.clone();
         let token = server.posts.token();
         // On a task of its own: what was decided is carried out, even if the client goes away meanwhile.
@@ -138,7 +138,7 @@ impl Call<'_> {
                     server.enter(&relay);
                     let outcome = relay.forward(permit, Some(id), &stream).await;
                     if let Outcome::Reply(reply) = outcome {
-                        stream.send(Parcel::answer(reply)).ok();
+                        stream.send(Parcel::answer(reply));
                     }
                     opened.send(Ok(session)).ok();
                 }
@@ -213,7 +213,7 @@ impl Call<'_> {
         let single = frames.len() == 1;
         let requests: Vec<_> = frames.iter().flatten().filter_map(request_id).collect();
         let answers = !requests.is_empty() || frames.iter().any(Result::is_err);
-        let (stream, parcels) = mpsc::unbounded_channel();
+        let (stream, parcels) = relay::stream();
         let (told, outcome) = oneshot::channel();
         let (admitted, arrival, sender) = (self.admitted.clone(), self.arrival, Arc::clone(&relay));
         // On a task of its own: what was decided is carried out, even if the client goes away meanwhile.
@@ -224,7 +224,7 @@ impl Call<'_> {
                     Ok(frame) => frame,
                     Err(error) => {
                         let reply = sender.malformed(&error, received).await;
-                        stream.send(Parcel::answer(reply)).ok();
+                        stream.send(Parcel::answer(reply));
                         continue;
                     }
                 };
@@ -234,7 +234,7 @@ impl Call<'_> {
                 };
                 last = match outcome {
                     Outcome::Reply(reply) if answers => {
-                        stream.send(Parcel::answer(reply)).ok();
+                        stream.send(Parcel::answer(reply));
                         Outcome::Taken
                     }
                     outcome => outcome,
@@ -275,10 +275,10 @@ impl super::Server {
 }
 
 /// What follows the handshake's answer on its stream.
-struct Rest(mpsc::UnboundedReceiver<Parcel>);
+struct Rest(Reader);
 
 impl events::Source for Rest {
-    fn parcels(&mut self) -> &mut mpsc::UnboundedReceiver<Parcel> {
+    fn parcels(&mut self) -> &mut Reader {
         &mut self.0
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
 use super::Server;
 use super::answer::{self, Body, SESSION_ID};
@@ -17,7 +16,7 @@ use crate::domain::ids::ServerName;
 use crate::domain::refusal::AdmissionRefusal;
 use crate::gate::observe::TraceContext;
 use crate::gate::{Arrival, Route, Transport};
-use crate::proxy::relay::{ListenError, Listening, Parcel, Relay};
+use crate::proxy::relay::{ListenError, Listening, Reader, Relay};
 use crate::proxy::upstream::Connector;
 use crate::wire::Traceparent;
 
@@ -196,7 +195,7 @@ impl Call<'_> {
 }
 
 impl events::Source for Listening {
-    fn parcels(&mut self) -> &mut mpsc::UnboundedReceiver<Parcel> {
+    fn parcels(&mut self) -> &mut Reader {
         &mut self.parcels
     }
 }
