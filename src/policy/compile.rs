@@ -252,7 +252,7 @@ fn parse<'a>(sources: &'a PolicySources, findings: &mut Findings) -> Vec<Parsed<
                 continue;
             }
         };
-        let place = format!("{}:{}", statement.file.name, statement.line());
+        let place = format!("{}:{}", statement.file.name, statement.line);
         let id: Arc<str> = policy.annotation("id").map_or(place.as_str(), |id| id).into();
         let message = match seen.insert(Arc::clone(&id), place.clone()) {
             _ if id.is_empty() => Some("an `@id` needs a value".to_owned()),

@@ -38,11 +38,15 @@ impl PolicySources {
     /// The single policies, in order.
     pub(super) fn statements(&self) -> impl Iterator<Item = Statement<'_>> {
         self.files.iter().flat_map(|file| {
-            let mut at = 0;
+            let (mut at, mut line) = (0, 1);
             std::iter::from_fn(move || {
                 let (start, end) = next_statement(&file.text, at)?;
+                let lines =
+                    |from, to| file.text.get(from..to).map_or(0, |text: &str| text.matches('\n').count());
+                let first = line + lines(at, start);
+                line = first + lines(start, end);
                 at = end;
-                Some(Statement { file, start, text: file.text.get(start..end)? })
+                Some(Statement { file, start, line: first, text: file.text.get(start..end)? })
             })
         })
     }
@@ -54,18 +58,14 @@ pub(super) struct Statement<'a> {
     pub(super) file: &'a SourceFile,
     /// Byte offset of its first token in the file.
     pub(super) start: usize,
+    /// The line of its first token, from 1.
+    pub(super) line: usize,
     pub(super) text: &'a str,
 }
 
 impl Statement<'_> {
     pub(super) fn digest(&self) -> Sha256Digest {
         Sha256Digest::of(self.text.as_bytes())
-    }
-
-    /// The line of its first token, from 1.
-    pub(super) fn line(&self) -> usize {
-        let before = self.file.text.get(..self.start).unwrap_or_default();
-        before.bytes().filter(|b| *b == b'\n').count() + 1
     }
 }
 
