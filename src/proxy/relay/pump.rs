@@ -83,21 +83,22 @@ impl Relay {
             self.session.close(reason).await;
         }
         // A link must not wait for us to take its last events.
-        let drain = async { while events.recv().await.is_some() {} };
-        let stop = async {
-            let exit = self.link.stop(self.terminate.is_cancelled()).await;
-            if let Some(exit) = exit {
-                self.exit.set(exit).ok();
-            }
+        let drain = async {
+            while events.recv().await.is_some() {}
+            std::future::pending::<()>().await;
         };
         // A signal to us must also reach a child that is being given its time to leave.
         let hurry = async {
             self.terminate.cancelled().await;
-            self.link.stop(true).await;
+            self.link.stop(true).await
         };
-        tokio::select! {
-            () = stop => {}
-            () = async { tokio::join!(drain, hurry); } => {}
+        let exit = tokio::select! {
+            exit = self.link.stop(self.terminate.is_cancelled()) => exit,
+            exit = hurry => exit,
+            () = drain => None,
+        };
+        if let Some(exit) = exit {
+            self.exit.set(exit).ok();
         }
         let garbage = self.garbage.load(Ordering::Relaxed);
         tracing::debug!(server = self.session.server().as_str(), garbage, "a session's link is closed");
