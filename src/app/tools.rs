@@ -152,7 +152,8 @@ fn merged(known: &[ToolDefinition], shown: Vec<ToolDefinition>, complete: bool) 
     let mut next: Vec<ToolDefinition> = keep.cloned().collect();
     next.extend(shown);
     next.sort_by(|a, b| a.name.cmp(&b.name));
-    next.dedup_by(|a, b| a.name == b.name);
+    // Two that differ under one name both stay: the policies then know no such tool.
+    next.dedup_by(|a, b| a.name == b.name && a.digest == b.digest);
     next
 }
 

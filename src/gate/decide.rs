@@ -80,6 +80,8 @@ pub(super) enum Outcome {
         decision: DecisionId,
         reason: DenyReason,
         policies: Vec<PolicyRef>,
+        /// What is wrong with the arguments, and where; no value of them.
+        detail: Option<String>,
         attestation: Sha256Digest,
         hidden: bool,
     },
@@ -173,9 +175,13 @@ impl Shared {
                 });
             }
             let Some(allowed) = allowed else {
-                let policies = ruling.map(|ruling| ruling.determining).unwrap_or_default();
                 let reason = deny.unwrap_or(DenyReason::NotPermitted);
-                return Outcome::Denied { decision, reason, policies, attestation: receipt.digest(), hidden };
+                let (policies, mut failures) =
+                    ruling.map(|ruling| (ruling.determining, ruling.failures)).unwrap_or_default();
+                let detail = failures.pop().filter(|_| reason == DenyReason::InvalidInput);
+                let detail = detail.map(|failure| failure.message);
+                let attestation = receipt.digest();
+                return Outcome::Denied { decision, reason, policies, detail, attestation, hidden };
             };
             if epoch == self.policy_epoch() {
                 return Outcome::Allowed { allowed, receipt, claim: reserved.claim.take() };

@@ -162,13 +162,13 @@ impl Shared {
                     None => Verdict::Reply(Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
                 }
             }
-            Outcome::Denied { decision, reason, policies, attestation, hidden } => {
+            Outcome::Denied { decision, reason, policies, detail, attestation, hidden } => {
                 onward.end(Some(reason.as_str()));
                 let explained = policies.iter().any(|policy| policy.reason.is_some());
                 let as_unknown = self.house.parts.config.hidden_tools == HiddenTools::AsUnknown;
                 let unknown = reason == DenyReason::UnknownTool || (hidden && as_unknown && !explained);
                 let denial = Denial {
-                    detail: refuse,
+                    detail: refuse.or(detail.as_deref()),
                     unknown_tool: unknown.then(|| frame.name()).flatten(),
                     decision: Some(decision),
                     policies: &policies,

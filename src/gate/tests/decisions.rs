@@ -68,7 +68,11 @@ async fn a_visible_tool_with_other_arguments_is_denied_with_403() {
     let reply = replied(open.call(1, "read", "/private/x").await);
     assert_eq!(reply["error"]["code"], 403);
     assert_eq!(reply["error"]["data"]["reason"], "not_permitted");
-    assert_eq!(code(open.client(&json!({"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"read","arguments":{"path":5}}})).await), -32602);
+    let wrong_type = json!({"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"read","arguments":{"path":51234}}});
+    let reply = replied(open.client(&wrong_type).await);
+    assert_eq!(reply["error"]["code"], -32602);
+    let message = reply["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`/path`") && !message.contains("51234"), "{message}");
     world.verified().await;
 }
 

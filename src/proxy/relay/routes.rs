@@ -246,8 +246,8 @@ mod tests {
     use bytes::Bytes;
     use futures_util::FutureExt as _;
 
-    use super::super::stream::{Reader, stream};
     use super::*;
+    use crate::proxy::relay::stream::{Reader, stream};
 
     fn parcel(text: &'static str) -> Parcel {
         Parcel { answer: false, ..Parcel::answer(Bytes::from_static(text.as_bytes())) }
