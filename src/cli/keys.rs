@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
 use miette::miette;
 
 use super::{Exit, Failure};
@@ -73,7 +72,7 @@ fn print(
         Command::Show { json: true } => {
             serde_json::to_string_pretty(&as_json(&identity, config)).map_err(json)?
         }
-        Command::Show { json: false } => as_table(&identity, config),
+        Command::Show { json: false } => as_text(&identity, config),
         Command::Bundle { format: Format::Pem } => identity.bundle().to_pem(),
         Command::Bundle { format: Format::Spiffe } => {
             let bundle = identity.bundle();
@@ -90,21 +89,23 @@ fn print(
     }
 }
 
-fn as_table(identity: &Identity, config: &identity::Config) -> String {
+fn as_text(identity: &Identity, config: &identity::Config) -> String {
     let Kind::Local(local) = &config.kind;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["role", "key", "valid"]);
+    let mut text = format!("identity   {}\ndirectory  {}\n", identity.spiffe_id(), local.dir.display());
     for key in identity.describe() {
-        let mut about = format!("{}\n{}, sha256:{}", key.id, key.algorithm, key.thumbprint);
-        if let Some(file) = &key.file {
-            about.push_str(&format!("\n{}", file.display()));
-        }
-        let valid = format!("from {}\nto   {}", key.not_before, key.not_after);
-        table.add_row([key.role.as_str().to_owned(), about, valid]);
+        let file =
+            key.file.as_ref().map(|file| format!("\n           {}", file.display())).unwrap_or_default();
+        text.push_str(&format!(
+            "\n{role:<10} {id}\n           {algorithm}, sha256:{thumbprint}\n           {from} to {to}{file}\n",
+            role = key.role.as_str(),
+            id = key.id,
+            algorithm = key.algorithm,
+            thumbprint = key.thumbprint,
+            from = key.not_before,
+            to = key.not_after,
+        ));
     }
-    format!("identity   {}\ndirectory  {}\n{table}", identity.spiffe_id(), local.dir.display())
+    text
 }
 
 fn as_json(identity: &Identity, config: &identity::Config) -> serde_json::Value {
