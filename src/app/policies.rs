@@ -46,16 +46,7 @@ pub fn load(paths: &[PathBuf]) -> Result<PolicySources, PolicyFilesError> {
             files.push(read_file(path)?);
             continue;
         }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(path).map_err(read)? {
-            let file = entry.map_err(read)?.path();
-            let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && file.extension().is_some_and(|extension| extension == "cedar") {
-                found.push(file);
-            }
-        }
-        found.sort();
-        for file in found {
+        for file in policy_files(path).map_err(read)? {
             files.push(read_file(&file)?);
         }
     }
@@ -64,6 +55,23 @@ pub fn load(paths: &[PathBuf]) -> Result<PolicySources, PolicyFilesError> {
         return Err(PolicyFilesError::TooMuch { path, what: "more than 10,000 policy files" });
     }
     Ok(PolicySources { files })
+}
+
+/// The files of a directory that count, by name.
+///
+/// # Errors
+/// If the directory can't be read.
+pub fn policy_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let file = entry?.path();
+        let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && file.extension().is_some_and(|extension| extension == "cedar") {
+            found.push(file);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn read_file(path: &Path) -> Result<SourceFile, PolicyFilesError> {

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
     /// The server's name in policies; by default taken from the command.
-    #[arg(long)]
+    #[arg(long, visible_alias = "server")]
     name: Option<ServerName>,
     /// The tool server's command and its arguments; without one, the server that the configuration file names
     /// (`--name` chooses among several), which may be at a URL.

@@ -62,7 +62,10 @@ pub struct Ruling {
     /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the
     /// record's salt because it covers arguments.
     pub input_digest: Sha256Digest,
-    /// For an operator: the Cedar policy that would permit just this request. Present only when no permit matched.
+    /// Permits whose scope fits while their condition did not hold; present only when no permit matched.
+    pub unmet: Vec<PolicyRef>,
+    /// For an operator: the Cedar policy that would permit this, with any arguments. Present only when no permit
+    /// matched.
     pub suggestion: Option<String>,
 }
 

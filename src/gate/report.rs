@@ -52,15 +52,39 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
         );
     }
     if told.deny == Some(DenyReason::NotPermitted)
-        && let Some(suggestion) = told.ruling.and_then(|ruling| ruling.suggestion.as_deref())
+        && let Some(ruling) = told.ruling
+        && let Some(suggestion) = &ruling.suggestion
     {
+        let advice = advice(matter, &ruling.unmet);
         tracing::info!(
             target: "chancery::decision",
             decision = %told.decision,
             %suggestion,
-            "to permit just this, add the policy in `suggestion`"
+            "{advice}"
         );
     }
+}
+
+/// What the suggestion would do, after what came closest: policies that fit but for their conditions.
+fn advice(matter: &Matter<'_>, unmet: &[PolicyRef]) -> String {
+    const MOST: usize = 8;
+    let mut text = String::new();
+    if !unmet.is_empty() {
+        let named: Vec<&str> = unmet.iter().take(MOST).map(|policy| &*policy.id).collect();
+        text = format!("policies whose condition did not hold: {}", named.join(", "));
+        if unmet.len() > MOST {
+            text.push_str(&format!(" and {} more", unmet.len() - MOST));
+        }
+        text.push_str("; ");
+    }
+    text.push_str(match matter.action {
+        Action::ToolCall { .. } => {
+            "`suggestion` would permit the tool to this user with any arguments; narrow it with `when`"
+        }
+        Action::SessionOpen => "`suggestion` would permit it",
+        Action::Method { .. } => "`suggestion` would permit the method whatever it is asked for",
+    });
+    text
 }
 
 /// Tells of a message that was refused without a record.

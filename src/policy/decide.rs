@@ -117,6 +117,7 @@ impl Asked {
             ruling.deny = None;
             ruling.determining = determining;
         } else {
+            ruling.unmet = unmet(engine, &slice.enforced, target, &found.errors);
             ruling.suggestion = Some(suggestion(query, target));
         }
         ruling.failures.extend(failures);
@@ -187,6 +188,20 @@ fn references(engine: &Engine, ids: &[PolicyId]) -> Vec<PolicyRef> {
     positions.into_iter().filter_map(|at| engine.policies.get(at)).map(|c| c.reference.clone()).collect()
 }
 
+/// The permits whose scope fits and whose condition did not hold; what failed is told elsewhere.
+fn unmet(
+    engine: &Engine,
+    policies: &PolicySet,
+    target: &Target<'_>,
+    errors: &[AuthorizationError],
+) -> Vec<PolicyRef> {
+    let failed: Vec<&PolicyId> = errors.iter().map(policy_of).collect();
+    let permits = policies.policies().filter(|policy| policy.effect() == cedar_policy::Effect::Permit);
+    let fitting = permits.filter(|policy| target.fits(policy) && !failed.contains(&policy.id()));
+    let ids: Vec<PolicyId> = fitting.map(|policy| policy.id().clone()).collect();
+    references(engine, &ids)
+}
+
 fn failure(engine: &Engine, error: &AuthorizationError) -> Option<PolicyFailure> {
     let compiled = engine.policies.get(position_of(policy_of(error))?)?;
     let AuthorizationError::PolicyEvaluationError(inner) = error;
@@ -226,6 +241,7 @@ fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {
         failures: Vec::new(),
         shadow: Vec::new(),
         input_digest,
+        unmet: Vec::new(),
         suggestion: None,
     }
 }
@@ -236,31 +252,30 @@ fn invalid(what: String, input_digest: Sha256Digest) -> Ruling {
     ruling
 }
 
-/// The policy that would permit just this: its scope without any argument's value (I7). A prompt's name and a
-/// resource's URI are such values too.
+/// The policy that would permit this: its scope without any argument's value (I7). A prompt's name and a resource's
+/// URI are such values too. The agent is named by its user, where known: its own id changes with its executable.
 fn suggestion(query: &Query<'_>, target: &Target<'_>) -> String {
-    let server = query.session.facts().server.as_str();
-    let principal = quoted(query.session.facts().principal.as_str());
+    let facts = query.session.facts();
+    let server = facts.server.as_str();
+    let agent = match facts.uid {
+        Some(uid) => format!("in Mcp::Group::{}", quoted(&format!("uid:{uid}"))),
+        None => format!("== Mcp::Agent::{}", quoted(facts.principal.as_str())),
+    };
     let action = quoted(target.action.id().unescaped());
     match (target.from, target.tool.is_some(), target.about) {
         (Direction::Client, true, _) => {
-            format!(
-                "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource);"
-            )
+            format!("permit (principal {agent}, action == Mcp::Action::{action}, resource);")
         }
         (Direction::Client, false, About::Peer) => format!(
-            "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource == \
-             Mcp::Server::{});",
+            "permit (principal {agent}, action == Mcp::Action::{action}, resource == Mcp::Server::{});",
             quoted(server)
         ),
         (Direction::Client, false, About::Prompt | About::Resource) => format!(
-            "permit (principal == Mcp::Agent::{principal}, action == Mcp::Action::{action}, resource in \
-             Mcp::Server::{});",
+            "permit (principal {agent}, action == Mcp::Action::{action}, resource in Mcp::Server::{});",
             quoted(server)
         ),
         (Direction::Server, ..) => format!(
-            "permit (principal == Mcp::Server::{}, action == Mcp::Action::{action}, resource == \
-             Mcp::Agent::{principal});",
+            "permit (principal == Mcp::Server::{}, action == Mcp::Action::{action}, resource {agent});",
             quoted(server)
         ),
     }

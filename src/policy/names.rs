@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{ActionConstraint, EntityUid};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, ResourceConstraint};
 
 use crate::domain::ids::{IdError, ServerName};
 
@@ -156,12 +156,48 @@ impl Names {
             format!("no known server has the tool `{id}`, so what this policy says of it is dormant");
         let message = match what {
             "server" => format!("no server `{id}` is known"),
+            _ if self.protects_nothing(policy, id) => {
+                format!("its server has no tool `{id}`, so this forbid protects nothing")
+            }
             _ => message,
         };
         let at = place(policy, id);
         findings.add(Severity::Warning, &policy.statement, at, Some(&policy.id), message, Some(help));
         findings.of_unknown_name();
         verdict.dormant = true;
+    }
+
+    /// Whether `policy` is a `forbid` whose scope names no tool but missing ones, the missing `id` of a server whose
+    /// tools are known among them.
+    fn protects_nothing(&self, policy: &Parsed<'_>, id: &str) -> bool {
+        let policy = &policy.policy;
+        let listed = id.split_once('/').is_some_and(|(server, _)| self.lists(server));
+        if !listed || policy.effect() != Effect::Forbid {
+            return false;
+        }
+        let missing = |action: &EntityUid| {
+            let id = action.id().unescaped();
+            let group = id.strip_suffix("/*").is_some_and(|server| self.lists(server));
+            !(group || self.tools.contains(id) || self.methods.contains(id) || GROUPS.contains(&id))
+        };
+        let actions = match policy.action_constraint() {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(action) => missing(&action),
+            ActionConstraint::In(actions) => actions.iter().all(missing),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Eq(entity) | ResourceConstraint::In(entity) => {
+                *entity.type_name() == TYPES.tool && entity.id().unescaped() == id
+            }
+            _ => false,
+        };
+        actions || resource
+    }
+
+    /// Whether tools of `server` are known.
+    fn lists(&self, server: &str) -> bool {
+        let prefix = format!("{server}/");
+        self.tools.range(prefix.clone()..).next().is_some_and(|tool| tool.starts_with(&prefix))
     }
 
     fn check_scope(&self, policy: &Parsed<'_>, verdict: &mut Verdict, findings: &mut Findings) {

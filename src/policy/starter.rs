@@ -30,7 +30,7 @@ pub fn starter(of: &Starter<'_>) -> String {
         "// Who may do what with the tool server {server}. What is not permitted here is denied.\n\
          // Check this file with `chancery policy check`; mcp.cedarschema beside it lists what can be written.\n\
          \n\
-         // The user {} may open a session,\n\
+         // Whoever runs as uid {} may open a session,\n\
          @id(\"{name}:open\")\n\
          permit ({user}, action == Mcp::Action::\"session/open\", resource == Mcp::Server::{server});\n\
          \n\

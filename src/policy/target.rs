@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use cedar_policy::{Entities, Entity, EntityUid};
+use cedar_policy::{
+    ActionConstraint, Entities, Entity, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
+};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::refusal::DenyReason;
@@ -123,12 +125,50 @@ impl<'e> Target<'e> {
         })
     }
 
-    /// The policies whose scope can match.
-    pub(super) fn slice(&self, engine: &Engine) -> Arc<Slice> {
-        let (principals, resources) = match self.from {
+    /// The ancestors of principal and resource.
+    fn ancestors(&self) -> (&[EntityUid], &[EntityUid]) {
+        match self.from {
             Direction::Client => (&self.agent_groups, &self.resource_parents),
             Direction::Server => (&self.resource_parents, &self.agent_groups),
+        }
+    }
+
+    /// Whether the scope of `policy` matches, whatever its conditions say.
+    pub(super) fn fits(&self, policy: &Policy) -> bool {
+        let (principals, resources) = self.ancestors();
+        let within =
+            |own: &EntityUid, ancestors: &[EntityUid], of: &EntityUid| own == of || ancestors.contains(of);
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Is(ty) => self.principal.type_name() == &ty,
+            PrincipalConstraint::Eq(entity) => self.principal == entity,
+            PrincipalConstraint::In(entity) => within(&self.principal, principals, &entity),
+            PrincipalConstraint::IsIn(ty, entity) => {
+                self.principal.type_name() == &ty && within(&self.principal, principals, &entity)
+            }
         };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Is(ty) => self.resource.type_name() == &ty,
+            ResourceConstraint::Eq(entity) => self.resource == entity,
+            ResourceConstraint::In(entity) => within(&self.resource, resources, &entity),
+            ResourceConstraint::IsIn(ty, entity) => {
+                self.resource.type_name() == &ty && within(&self.resource, resources, &entity)
+            }
+        };
+        let action = match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(action) => self.action == action,
+            ActionConstraint::In(actions) => {
+                actions.iter().any(|action| within(&self.action, &self.action_groups, action))
+            }
+        };
+        principal && resource && action
+    }
+
+    /// The policies whose scope can match.
+    pub(super) fn slice(&self, engine: &Engine) -> Arc<Slice> {
+        let (principals, resources) = self.ancestors();
         let positions = engine.index.positions(
             &Dimension { entity: &self.action, ancestors: &self.action_groups },
             &Dimension { entity: &self.principal, ancestors: principals },

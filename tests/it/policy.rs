@@ -44,7 +44,8 @@ fn what_init_writes_is_in_order_and_is_never_overwritten_unasked() {
     let house = House::new();
     let (code, out, err) = house.policy(&["init", "--yes", "--dir", "made"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("chancery run --policies made --name files -- "), "{out}");
+    assert!(out.contains("chancery run --policies made --server files -- "), "{out}");
+    assert!(out.contains(" tools of `files` to you (uid "), "{out}");
     let file = house.dir.path().join("made/policies.cedar");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("\n@id(\"files:open\")\npermit "), "{text}");
@@ -98,6 +99,54 @@ fn a_misspelt_attribute_is_shown_where_it_stands_and_fails_the_check() {
         (&finding["line"], &finding["column"], &finding["severity"]),
         (&2.into(), &10.into(), &"error".into())
     );
+}
+
+#[test]
+fn init_refuses_a_directory_with_other_policies_unless_forced() {
+    let house = House::new();
+    std::fs::create_dir(house.path("policies")).unwrap();
+    house.write("policies/b.cedar", "permit (principal, action, resource);");
+    house.write("policies/a.cedar", "// none");
+    let (code, _, err) = house.policy(&["init", "--yes"]);
+    assert_eq!(code, 2, "{err}");
+    for part in ["would be in force too: a.cedar, b.cedar", "another --dir", "--force"] {
+        assert!(err.contains(part), "{err}");
+    }
+    assert!(!Path::new(&house.path("policies/policies.cedar")).exists());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.current_dir(house.dir.path()).args(["policy", "init", "--", "no-such-program"]);
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("no-such-program") && !said.contains("in force"), "{said}");
+    let (code, _, err) = house.policy(&["init", "--yes", "--force"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(Path::new(&house.path("policies/policies.cedar")).exists());
+}
+
+#[test]
+fn warnings_are_counted_and_fail_the_check_on_demand() {
+    let house = House::new();
+    house.write("p.cedar", "forbid (principal, action == Mcp::Action::\"files/gone\", resource);\n");
+    let (code, out, err) = house.policy(&["check", "--policies", "p.cedar"]);
+    assert!(code == 0 && out.starts_with("1 policy is in order, 1 warning, against "), "{out}");
+    assert!(err.contains("this forbid protects nothing"), "{err}");
+    for json in [None, Some("--json")] {
+        let args = ["check", "--policies", "p.cedar", "--deny-warnings"].into_iter().chain(json);
+        assert_eq!(house.policy(&args.collect::<Vec<_>>()).0, 1);
+    }
+    house.write("p.cedar", "permit (principal, action == Mcp::Action::\"tools/list\", resource);\n");
+    assert_eq!(house.policy(&["check", "--policies", "p.cedar", "--deny-warnings"]).0, 0);
+}
+
+#[test]
+fn the_servers_name_is_given_by_either_word_in_every_command() {
+    for command in [&["run"][..], &["policy", "init"], &["policy", "check"], &["policy", "schema"]] {
+        for word in ["--name", "--server"] {
+            let mut chancery = Command::new(env!("CARGO_BIN_EXE_chancery"));
+            let output = chancery.args(command).args([word, "UPPER", "--", "x"]).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("invalid value 'UPPER'"), "{command:?} {word}: {said}");
+        }
+    }
 }
 
 #[test]

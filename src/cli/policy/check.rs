@@ -1,4 +1,5 @@
-//! `chancery policy check`: every finding at once, for people or for machines. Exit code 1 when the set is refused.
+//! `chancery policy check`: every finding at once, for people or for machines. Exit code 1 when the set is refused, or
+//! has a warning under `--deny-warnings`.
 
 use std::path::PathBuf;
 
@@ -23,8 +24,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
     config: Option<PathBuf>,
     /// The server's name in policies; by default taken from the command.
-    #[arg(long)]
+    #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
+    /// Exit with 1 for warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -45,7 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     // Without any tools nothing can be said of names.
     let blind = catalogue.servers.is_empty();
     let findings: Vec<_> = findings.into_iter().filter(|finding| !(blind && finding.unknown_name)).collect();
-    let exit = if engine.is_some() { Exit::Done } else { Exit::Findings };
+    // Where there is an engine, all findings are warnings.
+    let refused = engine.is_none() || (args.deny_warnings && !findings.is_empty());
+    let exit = if refused { Exit::Findings } else { Exit::Done };
     if args.json {
         let report = Report::of(engine.as_ref(), &findings);
         let text = serde_json::to_string_pretty(&report);
@@ -53,30 +59,38 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         print(&format!("{text}\n"))?;
         return Ok(exit);
     }
+    let warnings = findings.len();
     for finding in findings {
         eprintln!("{:?}", miette::Report::new(Finding::new(finding)));
     }
     if let Some(engine) = engine {
-        let tools: usize = catalogue.servers.values().map(Vec::len).sum();
-        let against = match (catalogue.servers.is_empty(), tools) {
-            (true, _) => {
-                "without any tools: what they say of tools was not checked; add `-- COMMAND` or `-c FILE`"
-                    .into()
-            }
-            (false, 1) => "against 1 tool".to_owned(),
-            (false, tools) => format!("against {tools} tools"),
-        };
-        print(&format!("{}, {against}\npolicy set {}\n", counted(&engine), engine.digest()))?;
+        let tools = catalogue.servers.values().map(Vec::len).sum();
+        let tools = (!blind).then_some(tools);
+        print(&format!("{}\npolicy set {}\n", summary(engine.len(), warnings, tools), engine.digest()))?;
     }
     Ok(exit)
 }
 
-fn counted(engine: &Engine) -> String {
-    match engine.len() {
-        0 => "there are no policies: every call is refused".to_owned(),
+/// One line on a set that is accepted; `tools` are those that it was checked against, if there were any servers.
+fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
+    let warned = match warnings {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        count => format!(", {count} warnings"),
+    };
+    let policies = match policies {
+        0 => return format!("there are no policies, so every call is refused{warned}"),
         1 => "1 policy is in order".to_owned(),
         count => format!("{count} policies are in order"),
-    }
+    };
+    let against = match tools {
+        None => {
+            "without any tools: what they say of tools was not checked; add `-- COMMAND` or `-c FILE`".into()
+        }
+        Some(1) => "against 1 tool".to_owned(),
+        Some(tools) => format!("against {tools} tools"),
+    };
+    format!("{policies}{warned}, {against}")
 }
 
 /// The policies and the tools that they are checked against.
@@ -141,5 +155,18 @@ impl<'a> Report<'a> {
             schema: engine.map(|engine| engine.schema_digest().to_string()),
             findings: findings.iter().map(found).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_policies_warnings_and_tools() {
+        assert_eq!(summary(2, 1, Some(14)), "2 policies are in order, 1 warning, against 14 tools");
+        assert_eq!(summary(1, 0, Some(1)), "1 policy is in order, against 1 tool");
+        assert_eq!(summary(0, 0, Some(14)), "there are no policies, so every call is refused");
+        assert!(summary(3, 2, None).starts_with("3 policies are in order, 2 warnings, without any tools: "));
     }
 }

@@ -4,7 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{live, print, schema};
+use super::{live, print, schema, startable};
+use crate::app::policies::policy_files;
 use crate::cli::run::server;
 use crate::cli::{Exit, Failure, block_on};
 use crate::domain::ids::ServerName;
@@ -24,11 +25,11 @@ pub(crate) struct Args {
     /// Permit the tools that the server itself calls read-only, without asking.
     #[arg(long)]
     yes: bool,
-    /// Overwrite what is there.
+    /// Overwrite what is there; other policy files stay, and are in force too.
     #[arg(long)]
     force: bool,
     /// The server's name in policies; by default taken from the command.
-    #[arg(long)]
+    #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
     /// The tool server's command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -41,7 +42,9 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let named = args.server.is_some();
     let server = server(args.server, args.command)?;
     let (schema_file, policy_file) = (args.dir.join(SCHEMA), args.dir.join(POLICIES));
+    startable(&server)?;
     if !args.force {
+        alone(&args.dir)?;
         for file in [&schema_file, &policy_file] {
             if file.exists() {
                 return Err(taken(file));
@@ -59,12 +62,11 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     write(&schema_file, &schema_text, args.force)?;
     write(&policy_file, &text, args.force)?;
     let permitted = if approved { reading.len() } else { 0 };
-    let name = if named { format!(" --name {}", server.name) } else { String::new() };
-    let check = if named { format!(" --server {}", server.name) } else { String::new() };
+    let name = if named { format!(" --server {}", server.name) } else { String::new() };
     let (dir, command) = (shell(&args.dir.display().to_string()), words.join(" "));
     print(&format!(
-        "{} permits {permitted} of {} tools of `{}` to the user {uid}; {} lists what can be written\n\n\
-         check them  chancery policy check --policies {dir}{check} -- {command}\n\
+        "{} permits {permitted} of {} tools of `{}` to you (uid {uid}); {} lists what can be written\n\n\
+         check them  chancery policy check --policies {dir}{name} -- {command}\n\
          use them    chancery run --policies {dir}{name} -- {command}\n",
         policy_file.display(),
         tools.len(),
@@ -106,6 +108,26 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
         io::ErrorKind::AlreadyExists => taken(path),
         _ => failed(path, &error),
     })
+}
+
+/// Refuses a directory with policies of someone else's: they would be in force beside the new ones.
+fn alone(dir: &Path) -> Result<(), Failure> {
+    let files = match policy_files(dir) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(dir, &error)),
+    };
+    let names = files.iter().filter_map(|file| file.file_name()).filter(|name| *name != POLICIES);
+    let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::misuse(miette::miette!(
+        help = "choose another --dir, or let them be in force too with --force",
+        "{} holds other policies, which would be in force too: {}",
+        dir.display(),
+        names.join(", ")
+    )))
 }
 
 fn taken(path: &Path) -> Failure {

@@ -41,12 +41,16 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     }
 }
 
+/// Whether the server's command can be started at all.
+fn startable(server: &ServerConfig) -> Result<(), Failure> {
+    let ServerKind::Child(child) = &server.kind else { return Ok(()) };
+    command::check(child, &Environment::process())
+        .map_err(|source| start(StartError::Command { server: server.name.clone(), source }))
+}
+
 /// Asks a running server for its tools. What can't be used is told on stderr and left out: it is denied.
 async fn live(server: &ServerConfig) -> Result<Vec<ToolDefinition>, Failure> {
-    if let ServerKind::Child(child) = &server.kind {
-        command::check(child, &Environment::process())
-            .map_err(|source| start(StartError::Command { server: server.name.clone(), source }))?;
-    }
+    startable(server)?;
     let probed = probe(server, &Limits::default()).await;
     let probed = probed.map_err(|error| Failure::runtime(miette::miette!("{}", chain(&error))))?;
     let mut tools = Vec::with_capacity(probed.tools.len());

@@ -10,7 +10,7 @@ use crate::policy::{Catalogue, Engine, PolicySources};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The server's name in policies; by default taken from the command.
-    #[arg(long)]
+    #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
     /// The tool server's command and its arguments; without one only what is the same for every server is printed.
     #[arg(last = true, value_name = "COMMAND")]

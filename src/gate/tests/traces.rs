@@ -184,6 +184,10 @@ async fn the_operator_reads_one_line_for_each_decision_and_no_secret() {
     ] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    assert!(text.contains("suggestion="), "{text}");
+    let advice = text.lines().find(|line| line.contains("suggestion=")).unwrap();
+    for part in ["policies whose condition did not hold: read; ", "with any arguments; narrow it with `when`"]
+    {
+        assert!(advice.contains(part), "{part} in {advice}");
+    }
     assert!(!text.contains("hunter2") && !text.contains(token.expose()), "{text}");
 }

@@ -61,6 +61,28 @@ fn a_forbid_that_also_names_an_unknown_tool_stays_in_force_for_the_known_ones() 
 }
 
 #[test]
+fn a_forbid_on_nothing_but_missing_tools_of_a_known_server_is_said_to_protect_nothing() {
+    let nothing = "this forbid protects nothing";
+    for (scope, loud) in [
+        (r#"action == Mcp::Action::"filesystem/write_fil", resource"#, true),
+        (r#"action in [Mcp::Action::"filesystem/gone", Mcp::Action::"github/*"], resource"#, true),
+        (r#"action, resource == Mcp::Tool::"filesystem/gone""#, true),
+        (r#"action in [Mcp::Action::"filesystem/gone", Mcp::Action::"filesystem/*"], resource"#, false),
+        (r#"action == Mcp::Action::"github/create_issue", resource"#, false),
+    ] {
+        for effect in ["forbid", "permit"] {
+            let told = findings(&format!("{effect} (principal, {scope});"));
+            assert!(told.starts_with("warning: "), "{told}");
+            assert_eq!(told.contains(nothing), loud && effect == "forbid", "{scope}: {told}");
+        }
+    }
+    let unseen = r#"forbid (principal, action == Mcp::Action::"t/gone", resource);"#;
+    let silent = Catalogue::of(name("t"), Vec::new());
+    let (_, warnings) = Engine::compile(&PolicySources::single("p.cedar", unseen), &silent).unwrap();
+    assert!(!lines(&warnings).contains(nothing), "a server that has not listed its tools yet");
+}
+
+#[test]
 fn policies_without_known_tools_are_dormant_until_the_tools_are_known() {
     let policies = r#"permit (principal, action == Mcp::Action::"session/open", resource);
         permit (principal, action in Mcp::Action::"tools/call", resource);

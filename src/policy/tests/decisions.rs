@@ -170,7 +170,7 @@ fn what_is_known_of_the_session_can_be_asked() {
 }
 
 #[test]
-fn the_suggestion_permits_just_the_denied_message_and_holds_no_value() {
+fn the_suggestion_permits_the_denied_action_alone_and_holds_no_value() {
     let catalogue = reference();
     let nothing =
         engine(r#"permit (principal, action == Mcp::Action::"logging/setLevel", resource);"#, &catalogue);
@@ -195,6 +195,31 @@ fn the_suggestion_permits_just_the_denied_message_and_holds_no_value() {
     insta::assert_snapshot!(
         call(&nothing, "filesystem", "read_text_file", r#"{"path":"/x"}"#).suggestion.unwrap()
     );
+}
+
+#[test]
+fn a_permit_that_fits_but_for_its_condition_is_named_and_no_other() {
+    let engine = engine(
+        r#"@id("public") permit (principal in Mcp::Group::"uid:1000", action == Mcp::Action::"filesystem/read_file", resource)
+           when { context.input.path like "/public/*" };
+           @id("all") permit (principal is Mcp::Agent, action in Mcp::Action::"tools/call", resource in Mcp::Server::"filesystem")
+           unless { principal.session.calls > 1 };
+           @id("other-user") permit (principal in Mcp::Group::"uid:7", action, resource) when { context.source == "unix" };
+           @id("server") permit (principal, action, resource == Mcp::Server::"filesystem") when { context.source == "unix" };
+           @id("overflows") permit (principal, action == Mcp::Action::"filesystem/read_file", resource)
+           when { principal.session.calls + 9223372036854775807 > 0 };
+           @id("never") forbid (principal, action == Mcp::Action::"filesystem/read_file", resource)
+           when { context.input.path == "/never" };"#,
+        &reference(),
+    );
+    let unmet = |path: &str| {
+        let ruling = call(&engine, "filesystem", "read_file", &format!(r#"{{"path":"{path}"}}"#));
+        let ids: Vec<String> = ruling.unmet.iter().map(|policy| policy.id.to_string()).collect();
+        (effect(&ruling), ids)
+    };
+    assert_eq!(unmet("/private/a"), ("not_permitted", vec!["public".into(), "all".into()]));
+    assert_eq!(unmet("/public/a"), ("allow", Vec::new()));
+    assert_eq!(unmet("/never"), ("forbidden", Vec::new()));
 }
 
 #[test]
