@@ -11,6 +11,9 @@ use super::json::Json;
 const MAX_DEPTH: usize = 12;
 /// Most subschemas of one tool that are typed; the rest is text.
 const MAX_NODES: usize = 2_000;
+/// Most values of `enum` and names of `required` that are taken over from one tool, each as often as it is referred
+/// to: a reference is short and what it repeats need not be.
+const MAX_NAMES: usize = 10_000;
 
 /// What policies see of one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +90,7 @@ impl Field {
 impl Record {
     /// The input of a tool whose `inputSchema` is `schema`.
     pub(super) fn of_input<'a>(schema: &'a Json<'a>) -> Self {
-        let mut mapper = Mapper { root: schema, nodes: 0 };
+        let mut mapper = Mapper { root: schema, nodes: 0, names: 0 };
         match mapper.map(schema, 0).ty {
             Type::Record(mut record) => {
                 record.settle_defaults();
@@ -140,9 +143,16 @@ impl Mapped {
 struct Mapper<'a> {
     root: &'a Json<'a>,
     nodes: usize,
+    names: usize,
 }
 
 impl<'a> Mapper<'a> {
+    /// Whether so many more names may be taken over.
+    fn has_room(&mut self, names: usize) -> bool {
+        self.names = self.names.saturating_add(names);
+        self.names <= MAX_NAMES
+    }
+
     fn map(&mut self, schema: &'a Json<'a>, depth: usize) -> Mapped {
         self.nodes += 1;
         if depth > MAX_DEPTH || self.nodes > MAX_NODES || !matches!(schema, Json::Object(_)) {
@@ -152,10 +162,10 @@ impl<'a> Mapper<'a> {
             return self.resolve(target).map_or(Mapped::TEXT, |found| self.map(found, depth + 1));
         }
         if let Some(value) = schema.get("const") {
-            return of_values(std::slice::from_ref(value));
+            return of_values(std::slice::from_ref(value), true);
         }
         if let Some(values) = schema.get("enum").and_then(Json::as_array) {
-            return of_values(values);
+            return of_values(values, self.has_room(values.len()));
         }
         let own = self.own(schema, depth);
         let nullable_flag = schema.get("nullable") == Some(&Json::Bool(true));
@@ -213,13 +223,10 @@ impl<'a> Mapper<'a> {
     fn object(&mut self, schema: &'a Json<'a>, depth: usize) -> Type {
         let closed = schema.get("additionalProperties") == Some(&Json::Bool(false))
             && schema.get("patternProperties").is_none();
-        let required: BTreeSet<&str> = schema
-            .get("required")
-            .and_then(Json::as_array)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(Json::as_str)
-            .collect();
+        let required = schema.get("required").and_then(Json::as_array).unwrap_or_default();
+        // A policy that relies on what is not required here is found when it is compiled.
+        let required = if self.has_room(required.len()) { required } else { &[] };
+        let required: BTreeSet<&str> = required.iter().filter_map(Json::as_str).collect();
         let mut fields = Vec::new();
         if let Some(Json::Object(properties)) = schema.get("properties") {
             for (name, property) in properties {
@@ -229,12 +236,15 @@ impl<'a> Mapper<'a> {
                 fields.push(Field { name: name.clone().into_owned(), ty, required, nullable, default });
             }
         }
-        for name in required {
-            if !fields.iter().any(|field| field.name == name) && fields.len() < MAX_NODES {
-                let name = name.to_owned();
-                fields.push(Field { name, ty: Type::Text, required: true, nullable: false, default: None });
-            }
-        }
+        let typed: BTreeSet<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        let untyped: Vec<String> = required.difference(&typed).map(|name| (*name).to_owned()).collect();
+        fields.extend(untyped.into_iter().map(|name| Field {
+            name,
+            ty: Type::Text,
+            required: true,
+            nullable: false,
+            default: None,
+        }));
         if fields.is_empty() && !closed && depth > 0 {
             return Type::Text;
         }
@@ -276,13 +286,14 @@ impl<'a> Mapper<'a> {
     }
 }
 
-/// The type of a closed list of values.
-fn of_values(values: &[Json<'_>]) -> Mapped {
+/// The type of a closed list of values; the list of strings itself is kept only where there is room for it.
+fn of_values(values: &[Json<'_>], room: bool) -> Mapped {
     let nullable = values.contains(&Json::Null);
     let values: Vec<_> = values.iter().filter(|value| **value != Json::Null).collect();
     let all = |test: fn(&Json<'_>) -> bool| !values.is_empty() && values.iter().all(|value| test(value));
     let ty = if all(|value| matches!(value, Json::String(_))) {
-        Type::String { allowed: Some(values.iter().filter_map(|v| v.as_str()).map(str::to_owned).collect()) }
+        let allowed = || values.iter().filter_map(|value| value.as_str()).map(str::to_owned).collect();
+        Type::String { allowed: room.then(allowed) }
     } else if all(|value| matches!(value, Json::Bool(_))) {
         Type::Bool
     } else if all(
@@ -360,4 +371,36 @@ fn both_records(a: Record, b: Record) -> Record {
     }
     // `additionalProperties: false` in one branch refuses the other's properties; the union is what is visible.
     Record { fields, closed: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::json::parse;
+
+    fn of(properties: &str, definition: &str) -> Record {
+        let text = format!(
+            r#"{{"type":"object","$defs":{{"d":{definition}}},"properties":{{{properties}}},"required":["p0"]}}"#
+        );
+        Record::of_input(&parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_schema_that_repeats_itself_by_reference_does_not_grow_without_bound() {
+        let references: Vec<String> =
+            (0..500).map(|n| format!(r##""p{n}":{{"$ref":"#/$defs/d"}}"##)).collect();
+        let names: Vec<String> = (0..4_000).map(|n| format!("\"v{n}\"")).collect();
+        let (references, names) = (references.join(","), names.join(","));
+
+        let listed = of(&references, &format!(r#"{{"enum":[{names}]}}"#));
+        let kept = |field: &Field| match &field.ty {
+            Type::String { allowed } => allowed.as_ref().map_or(0, BTreeSet::len),
+            other => panic!("{other:?}"),
+        };
+        assert!(listed.fields.iter().map(kept).sum::<usize>() <= MAX_NAMES);
+
+        let demanded = of(&references, &format!(r#"{{"type":"object","required":[{names}]}}"#));
+        assert!(demanded.size() <= MAX_NAMES + 500, "{}", demanded.size());
+        assert!(demanded.fields.iter().any(|field| field.required), "the tool's own are counted first");
+    }
 }
