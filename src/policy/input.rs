@@ -4,12 +4,14 @@
 //! a value that fits but that Cedar can't hold exactly is left out and named as opaque: the call is refused if a policy
 //! that applies can observe it.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use cedar_policy::RestrictedExpression as Expr;
 
 use crate::domain::clock::Timestamp;
+use crate::wire::folded;
 
 use super::json::Json;
 use super::number::{Integer, decimal, integer};
@@ -21,6 +23,10 @@ pub(super) const NULL: &str = "__null";
 pub(super) const LENGTH: &str = "__length";
 /// Suffix of the attribute with an array's canonical JSON text, which keeps the order that Cedar's sets lose.
 pub(super) const JSON: &str = "__json";
+
+/// Most elements of arrays, and properties of records in records, that one call's arguments make: each costs many
+/// times its bytes in the message. What is larger counts as having no exact value.
+const MAX_VALUES: usize = 20_000;
 
 /// The arguments don't fit the tool's schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +88,8 @@ struct Converter {
     /// The property of the outermost record that is being converted.
     property: String,
     opaque: Vec<Opaque>,
+    /// Elements of arrays, and properties of records in records, so far.
+    values: usize,
 }
 
 impl Converter {
@@ -111,10 +119,10 @@ impl Converter {
 
     fn record(&mut self, record: &Record, value: &Json<'_>) -> Result<Expr, InputError> {
         let Json::Object(members) = value else { return self.fail("must be an object") };
-        let unknown = || members.iter().find(|(name, _)| record.field(name).is_none());
-        if let Some((name, _)) = record.closed.then(unknown).flatten() {
-            return self.at(name, |this| this.fail("is not a property that the tool has"));
+        if self.depth > 0 && !self.has_room(record.fields.len()) {
+            return Ok(self.unknown());
         }
+        self.undeclared(record, members)?;
         let by_name: HashMap<&str, &Json<'_>> = members.iter().map(|(k, v)| (k.as_ref(), v)).collect();
         let mut pairs = Vec::with_capacity(record.fields.len() + 2);
         for field in &record.fields {
@@ -128,6 +136,33 @@ impl Converter {
         }
         // Names are distinct by construction, so this can't fail.
         Expr::new_record(pairs).or_else(|_duplicate| self.fail("has two properties of one name"))
+    }
+
+    /// Refuses the properties that the tool does not have where it allows no others, and everywhere those that a
+    /// lenient server would take for one that it has (I2): a policy sees only what is spelt as declared.
+    fn undeclared(
+        &mut self,
+        record: &Record,
+        members: &[(Cow<'_, str>, Json<'_>)],
+    ) -> Result<(), InputError> {
+        let declared: HashSet<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
+        let names = members.iter().map(|(name, _)| name.as_ref());
+        let mut others = names.filter(|name| !declared.contains(name)).peekable();
+        let Some(first) = others.peek().copied() else { return Ok(()) };
+        if record.closed {
+            return self.at(first, |this| this.fail("is not a property that the tool has"));
+        }
+        let lookalikes: HashSet<String> = declared.iter().map(|name| folded(name)).collect();
+        match others.find(|name| lookalikes.contains(&folded(name))) {
+            Some(name) => self.at(name, |this| this.fail("could be taken for another property of the tool")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether so many more values may be converted.
+    fn has_room(&mut self, values: usize) -> bool {
+        self.values = self.values.saturating_add(values);
+        self.values <= MAX_VALUES
     }
 
     fn field(
@@ -197,6 +232,9 @@ impl Converter {
             },
             (Type::Datetime | Type::Ip, _) => return self.fail("must be a string"),
             (Type::Set(of), Json::Array(items)) => {
+                if !self.has_room(items.len()) {
+                    return Ok(self.unknown());
+                }
                 let mut values = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
                     values.push(self.at(&index.to_string(), |this| this.value(of, item))?);

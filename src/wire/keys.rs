@@ -163,6 +163,12 @@ fn fold<'a>(key: &Cow<'a, str>) -> Cow<'a, str> {
     Cow::Owned(caseless.filter(|c| !is_ignorable(*c)).collect())
 }
 
+/// What a key looks like to the most lenient parser: two keys that are equal in this form could be taken for one
+/// another (invariant I2).
+pub fn folded(key: &str) -> String {
+    fold(&Cow::Borrowed(key)).to_ascii_lowercase()
+}
+
 /// Whether `key` is not `known`, but could be taken for it.
 pub(super) fn is_twin(key: &str, known: &str) -> bool {
     key != known && fold(&Cow::Borrowed(key)).eq_ignore_ascii_case(known)

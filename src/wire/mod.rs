@@ -37,6 +37,7 @@ mod walk;
 pub use error::{Malformed, WireError};
 pub use frame::{ClientInfo, Frame, Kind};
 pub use id::RequestId;
+pub use keys::folded;
 pub use trace::Traceparent;
 #[cfg(test)]
 mod tests;

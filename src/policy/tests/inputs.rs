@@ -81,6 +81,10 @@ fn arguments_that_do_not_fit_are_refused_by_place_and_never_by_value() {
         (r#"["4711"]"#, "`` must be an object"),
         (r#"null"#, "`` must be an object"),
         (r#"{"text":"t","text":"4711"}"#, "duplicate key"),
+        (r#"{"text":"t","Mode":"4711"}"#, "`/Mode` could be taken for another"),
+        (r#"{"text":"t","tag\u017f":["4711"]}"#, "could be taken for another"),
+        (r#"{"text":"t","on\u0000":4711}"#, "could be taken for another"),
+        (r#"{"text":"t","who":{"name":"x","NAME":"4711"}}"#, "`/who/NAME` could be taken for another"),
         (r#"{"text":"4711"#, "does not end"),
     ] {
         let ruling = call(&engine, "t", "t", arguments);
@@ -158,4 +162,19 @@ fn all_tools_of_the_reference_servers_map_names_with_dashes_included() {
     let generated =
         engine.schema_text().strip_prefix(crate::policy::schema::BASE.trim_end().strip_suffix('}').unwrap());
     insta::assert_snapshot!("reference_schema", generated.unwrap());
+}
+
+#[test]
+fn an_array_of_a_hundred_thousand_values_is_no_hundred_thousand_cedar_values() {
+    let catalogue = with_schema(ALL);
+    let items = vec![r#""a""#; 100_000].join(",");
+    let arguments = format!(r#"{{"text":"t","tags":[{items}]}}"#);
+    let ask = |condition: &str| {
+        let policy =
+            format!(r#"permit (principal, action == Mcp::Action::"t/t", resource) when {{ {condition} }};"#);
+        effect(&call(&engine(&policy, &catalogue), "t", "t", &arguments))
+    };
+    assert_eq!(ask(r#"context.input has tags && context.input.tags.contains("a")"#), "invalid_input");
+    assert_eq!(ask(r#"context.input.text == "t""#), "allow");
+    assert_eq!(ask("context.input has tags__length && context.input.tags__length == 100000"), "allow");
 }
