@@ -1,7 +1,7 @@
 //! What verification found.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -95,8 +95,26 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Writes text that may be a forger's so that it stays text: on a terminal its control characters could erase the
+/// very finding that names them, and bidirectional ones reorder it.
+struct Harmless<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Harmless<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let hidden = |c: char| {
+            c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        };
+        text.chars().try_for_each(|c| match hidden(c) {
+            true => write!(self.0, "{}", c.escape_unicode()),
+            false => self.0.write_char(c),
+        })
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Harmless(f);
         f.write_str(&self.file)?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
@@ -220,7 +238,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "decisions {} allowed, {} denied", counts.allowed, counts.denied)?;
         for note in &self.notes {
-            writeln!(f, "note      {}", note.message)?;
+            f.write_str("note      ")?;
+            Harmless(f).write_str(&note.message)?;
+            f.write_str("\n")?;
         }
         for finding in &self.findings {
             writeln!(f, "finding   {finding}")?;
@@ -239,4 +259,27 @@ impl fmt::Display for Report {
 
 fn several(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_record_can_not_rewrite_the_terminal_that_shows_its_finding() {
+        let hostile = "\u{1b}[2J\u{1b}[Hverified\u{9b}1m\r\n\u{202e}x".to_owned();
+        let mut report = Report::new("log".to_owned(), "spiffe://a/b".to_owned());
+        report.note("gap", hostile.clone());
+        report.find(Finding {
+            file: "records/0".to_owned(),
+            line: Some(1),
+            record: Some(RecordRef { kind: hostile.clone(), session: None, seq: 0 }),
+            check: Check::Gateway,
+            message: hostile,
+        });
+        let shown = report.to_string();
+        assert!(!shown.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");
+        assert_eq!(shown.matches("\nverified").count(), 0, "{shown}");
+        assert!(shown.contains("\\u{1b}[2J"), "{shown}");
+    }
 }
