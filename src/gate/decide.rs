@@ -241,9 +241,7 @@ impl Shared {
             (None, Some(reason)) => Some(reason),
             (None, None) => Some(ruling.as_ref().and_then(|r| r.deny).unwrap_or(DenyReason::NotPermitted)),
         };
-        if effect == Effect::Deny
-            && !self.house.refusals.take(matter.by.unwrap_or(&self.admitted).principal(), now)
-        {
+        if effect == Effect::Deny && !self.may_refuse(matter, now) {
             self.house.counters.unrecorded();
             return Err(DenyReason::Limited);
         }
@@ -260,6 +258,16 @@ impl Shared {
         }
         let policy_set = engine.digest();
         Ok(Settled { decision, effect, deny, ruling, allowed, epoch, policy_set, pending, hidden, since })
+    }
+
+    /// Whether one more refusal of this matter's sender is recorded.
+    fn may_refuse(&self, matter: &Matter<'_>, now: Timestamp) -> bool {
+        match matter.action {
+            Action::Method { from: Direction::Server, .. } => {
+                self.house.server_refusals.take(&self.route.server, now)
+            }
+            _ => self.house.refusals.take(matter.by.unwrap_or(&self.admitted).principal(), now),
+        }
     }
 
     /// What refuses a message before any policy is asked.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attest::Log;
 use crate::domain::clock::Clock;
+use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
+use crate::domain::principal::Principal;
 use crate::domain::recorder::SharedRecorder;
 use crate::policy::EngineStore;
 use crate::token::{Issuer, Verifier};
@@ -46,7 +48,10 @@ pub struct Parts {
 pub(super) struct House {
     pub(super) parts: Parts,
     pub(super) registry: Registry,
-    pub(super) refusals: Quota,
+    /// What clients are refused.
+    pub(super) refusals: Quota<Principal>,
+    /// What tool servers are refused: theirs must not use up what a client's refusals are recorded by.
+    pub(super) server_refusals: Quota<ServerName>,
     pub(super) counters: Counters,
 }
 
@@ -54,7 +59,8 @@ impl House {
     pub(super) fn new(parts: Parts) -> Self {
         let registry = Registry::new(parts.limits.sessions);
         let refusals = Quota::new(parts.config.refusals, parts.limits.sessions);
-        Self { parts, registry, refusals, counters: Counters::default() }
+        let server_refusals = Quota::new(parts.config.refusals, parts.limits.sessions);
+        Self { parts, registry, refusals, server_refusals, counters: Counters::default() }
     }
 }
 

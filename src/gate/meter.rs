@@ -1,11 +1,11 @@
 //! A token bucket: how much of something may happen, at once and in the long run (I10).
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use parking_lot::Mutex;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::principal::Principal;
 
 /// How much may happen: a burst, and what refills it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,24 +60,24 @@ impl Bucket {
     }
 }
 
-/// A bucket per principal, for a bounded number of principals.
+/// A bucket per party (a principal, a tool server), for a bounded number of them.
 #[derive(Debug)]
-pub(super) struct Quota {
+pub(super) struct Quota<P> {
     allowance: Allowance,
     limit: usize,
-    buckets: Mutex<HashMap<Principal, Bucket>>,
+    buckets: Mutex<HashMap<P, Bucket>>,
 }
 
-impl Quota {
+impl<P: Clone + Eq + Hash> Quota<P> {
     pub(super) fn new(allowance: Allowance, limit: usize) -> Self {
         Self { allowance, limit: limit.max(1), buckets: Mutex::new(HashMap::new()) }
     }
 
-    /// Takes one from `principal`'s bucket.
-    pub(super) fn take(&self, principal: &Principal, now: Timestamp) -> bool {
+    /// Takes one from `party`'s bucket.
+    pub(super) fn take(&self, party: &P, now: Timestamp) -> bool {
         let mut buckets = self.buckets.lock();
-        if !buckets.contains_key(principal) && buckets.len() >= self.limit {
-            // Full buckets say nothing; without them there is room, or every principal here has lately been refused.
+        if !buckets.contains_key(party) && buckets.len() >= self.limit {
+            // Full buckets say nothing; without them there is room, or every party here has lately been refused.
             buckets.retain(|_, bucket| {
                 bucket.refill(now);
                 bucket.level < bucket.capacity()
@@ -86,7 +86,7 @@ impl Quota {
                 return false;
             }
         }
-        buckets.entry(principal.clone()).or_insert_with(|| Bucket::full(self.allowance, now)).take(now)
+        buckets.entry(party.clone()).or_insert_with(|| Bucket::full(self.allowance, now)).take(now)
     }
 }
 
@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::domain::digest::Sha256Digest;
     use crate::domain::evidence::{BootstrapEvidence, Evidence};
+    use crate::domain::principal::Principal;
 
     fn principal(uid: u32) -> Principal {
         let secret_sha256 = Sha256Digest::of(b"");

@@ -75,3 +75,20 @@ async fn a_server_that_dies_leaves_an_answer_for_every_waiting_request() {
     assert_eq!(rest.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), [2.into()]);
     assert!(open.session.fail_request(&2.into()).is_none());
 }
+
+#[tokio::test]
+async fn a_servers_refused_requests_use_up_nothing_of_what_a_clients_refusals_are_recorded_by() {
+    let refusals = Allowance { burst: 2, per_second: 1 };
+    let world = World::with(Terms { config: Config { refusals, ..Config::default() }, ..Terms::default() });
+    let open = world.http().await;
+    for id in 0..10 {
+        let ServerVerdict::Answer(_refused) = open.server(&request(id, "sampling/createMessage")).await
+        else {
+            panic!()
+        };
+    }
+    let reply = replied(open.call(1, "write", "/public/a").await);
+    assert_eq!(reply["error"]["data"]["reason"], "forbidden", "{reply}");
+    let records = world.verified().await;
+    assert!(records.iter().any(|record| record["action"] == "files/write" && record["effect"] == "deny"));
+}
