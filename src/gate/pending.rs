@@ -2,7 +2,8 @@
 //!
 //! Ids are compared with their JSON type (`1` is not `"1"`), a second request with an id that is under way is
 //! refused, and the number of entries is bounded. A cancelled request keeps its entry, because its answer may
-//! still come; cancelled entries are the first to go when room is needed.
+//! still come; cancelled entries are the first to go when room is needed, save those whose answers are treated in
+//! another way than most: under a reused id theirs would pass for a plain one (a list would be shown unfiltered).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -31,8 +32,10 @@ impl From<Refusal> for DenyReason {
 #[derive(Debug)]
 pub(super) struct Pending<A> {
     limit: usize,
+    /// Whether an entry may go once it is cancelled.
+    may_go: fn(&A) -> bool,
     entries: HashMap<RequestId, Entry<A>>,
-    /// Cancelled ids, oldest first; may name entries that are answered by now.
+    /// Ids of cancelled entries, oldest first.
     cancelled: VecDeque<RequestId>,
 }
 
@@ -44,8 +47,8 @@ struct Entry<A> {
 }
 
 impl<A> Pending<A> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, entries: HashMap::new(), cancelled: VecDeque::new() }
+    pub(super) fn new(limit: usize, may_go: fn(&A) -> bool) -> Self {
+        Self { limit, may_go, entries: HashMap::new(), cancelled: VecDeque::new() }
     }
 
     /// Whether a request with `id` could be entered now.
@@ -53,7 +56,7 @@ impl<A> Pending<A> {
         if self.entries.contains_key(id) {
             return Err(Refusal::Duplicate);
         }
-        if self.entries.len() >= self.limit && !self.entries.values().any(|entry| entry.cancelled) {
+        if self.entries.len() >= self.limit && self.first_to_go().is_none() {
             return Err(Refusal::Full);
         }
         Ok(())
@@ -120,11 +123,15 @@ impl<A> Pending<A> {
         self.entries.len()
     }
 
+    /// Where in the cancelled ones the oldest is that may go.
+    fn first_to_go(&self) -> Option<usize> {
+        let goes = |id: &RequestId| self.entries.get(id).is_some_and(|entry| (self.may_go)(&entry.asked));
+        self.cancelled.iter().position(goes)
+    }
+
     fn evict(&mut self) {
-        while let Some(id) = self.cancelled.pop_front() {
-            if self.entries.remove(&id).is_some() {
-                return;
-            }
+        if let Some(id) = self.first_to_go().and_then(|at| self.cancelled.remove(at)) {
+            self.entries.remove(&id);
         }
     }
 }
@@ -139,7 +146,7 @@ mod tests {
 
     #[test]
     fn ids_are_compared_with_their_json_type() {
-        let mut pending = Pending::new(8);
+        let mut pending = Pending::new(8, |_| true);
         pending.enter(number(1), None, 'n').unwrap();
         pending.enter(RequestId::String("1".into()), None, 's').unwrap();
         assert_eq!(pending.enter(number(1), None, 'x'), Err(Refusal::Duplicate));
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_full_table_makes_room_only_of_cancelled_requests() {
-        let mut pending = Pending::new(2);
+        let mut pending = Pending::new(2, |_| true);
         pending.enter(number(1), None, ()).unwrap();
         pending.enter(number(2), None, ()).unwrap();
         assert_eq!(pending.enter(number(3), None, ()), Err(Refusal::Full));
@@ -162,8 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_list_keeps_its_id_however_full_the_table_is() {
+        let mut pending = Pending::new(3, |kind| *kind != "list");
+        pending.enter(number(1), None, "list").unwrap();
+        pending.enter(number(2), None, "call").unwrap();
+        pending.enter(number(3), None, "call").unwrap();
+        assert!(pending.cancel(&number(1)) && pending.cancel(&number(2)));
+        pending.enter(number(4), None, "call").unwrap();
+        assert_eq!(pending.enter(number(5), None, "call"), Err(Refusal::Full));
+        assert_eq!(pending.enter(number(1), None, "ping"), Err(Refusal::Duplicate));
+        assert_eq!(pending.answer(&number(1)), Some("list"), "its answer is still a list's");
+    }
+
+    #[test]
     fn a_cancelled_request_may_still_be_answered_once() {
-        let mut pending = Pending::new(2);
+        let mut pending = Pending::new(2, |_| true);
         pending.enter(number(1), Some(b"\"t\""), ()).unwrap();
         assert!(pending.cancel(&number(1)));
         assert_eq!(pending.by_progress(b"\"t\""), Some(&number(1)));

@@ -137,3 +137,19 @@ async fn a_server_without_tools_is_not_asked_for_them() {
     let _ = forwarded(session.from_client(&secret(1), frame(INITIALIZED), &Arrival::default()).await);
     assert!(session.own_request().is_none());
 }
+
+#[tokio::test]
+async fn a_cancelled_list_is_not_seen_whole_under_another_requests_id() {
+    let world =
+        World::with(Terms { limits: Limits { in_flight: 2, ..Limits::default() }, ..Terms::default() });
+    let open = world.http().await;
+    let _asked = forwarded(open.client(&request(5, "tools/list")).await);
+    let cancelled = json!({"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}});
+    let _cancelled = forwarded(open.client(&cancelled).await);
+    let _slow = forwarded(open.call(6, "read", "/public/a").await);
+    // If the list's entry went to make room, a ping of its id would take its answer.
+    let _third = open.client(&request(7, "ping")).await;
+    let _reused = open.client(&request(5, "ping")).await;
+    let late = open.session.from_server(list(5, &tools())).await;
+    assert_eq!(names(&delivered(late)), ["read"]);
+}
