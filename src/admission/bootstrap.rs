@@ -196,17 +196,27 @@ fn is_secret(text: &str) -> bool {
     hex || (text.len() == 43 && URL_SAFE_NO_PAD.decode(text).is_ok_and(|raw| raw.len() == 32))
 }
 
+/// What [`create`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// There was no secret before.
+    Made,
+    /// The one that was there admits nobody any more.
+    Replaced,
+}
+
 /// Writes a new random secret to `path`, mode 0600, atomically. What stood there is replaced only if it was a
 /// bootstrap secret itself.
 ///
 /// # Errors
 /// When the directory can't be written, or another file is in the way.
-pub fn create(path: &Path) -> Result<(), SecretFileError> {
+pub fn create(path: &Path) -> Result<Created, SecretFileError> {
     let io = |source: io::Error| SecretFileError::Io { path: path.to_owned(), source };
-    match load(path) {
-        Ok(_) | Err(SecretFileError::Missing(_) | SecretFileError::WideOpen { .. }) => {}
+    let created = match load(path) {
+        Err(SecretFileError::Missing(_)) => Created::Made,
+        Ok(_) | Err(SecretFileError::WideOpen { .. }) => Created::Replaced,
         Err(other) => return Err(other),
-    }
+    };
     if path.exists() && !std::fs::read_to_string(path).is_ok_and(|text| is_secret(text.trim())) {
         return Err(SecretFileError::NotASecret(path.to_owned()));
     }
@@ -224,7 +234,8 @@ pub fn create(path: &Path) -> Result<(), SecretFileError> {
         // The error below is the one to report; a leftover that can't be removed changes nothing about it.
         let _ = std::fs::remove_file(&temporary);
     }
-    written.map_err(io)
+    written.map_err(io)?;
+    Ok(created)
 }
 
 fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {

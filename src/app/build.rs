@@ -126,7 +126,7 @@ fn admission(
     if let Some(secret) = &config.bootstrap
         && !secret.file.exists()
     {
-        bootstrap::create(&secret.file)?;
+        let _there_was_none = bootstrap::create(&secret.file)?;
         tell(&format!("made a bootstrap secret in {}", secret.file.display()));
     }
     Ok(Arc::new(Admission::open(config.clone(), clock.clone(), telemetry.recorder())?))

@@ -70,17 +70,23 @@ async fn tools(config: &Config, shown: &Shown) -> Result<Catalogue, StartError> 
             Some(known) => Ok(known),
             None => ask(server, &config.limits, shown).await,
         };
-        known.map(|known| (server.name.clone(), known))
+        (server.name.clone(), known)
     });
     let mut catalogue = Catalogue::default();
-    for found in futures_util::future::join_all(asked).await {
+    for (name, found) in futures_util::future::join_all(asked).await {
         match found {
-            Ok((name, tools)) => {
+            Ok(tools) => {
                 catalogue.servers.insert(name, tools);
             }
             Err(error @ ProbeError::Connect(_)) => return Err(error.into()),
             // It may come up later; its tools are then learned from its first list.
-            Err(error) => tracing::warn!(%error, "its tools are unknown, and denied, until it lists them"),
+            Err(error) => {
+                tracing::warn!(
+                    server = %name, %error,
+                    "configured but did not answer, so its tools are not known, and denied, until it lists them"
+                );
+                catalogue.unanswered.insert(name);
+            }
         }
     }
     Ok(catalogue)

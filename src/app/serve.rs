@@ -28,7 +28,8 @@ pub async fn serve(
     let mut prepared = prepare::prepare(&config, env).await?;
     if prepared.engine.is_empty() {
         tell(
-            "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
+            "no policies are loaded, so every call is refused: make the first (chancery policy init -- COMMAND) and \
+             write `policies:` with their directory in the configuration file",
         );
     }
     // A port in use is found before the log is touched; connections wait until all of it stands.

@@ -1,11 +1,35 @@
 //! SIGTERM, SIGINT and SIGHUP: the first asks for an orderly end, the second ends at once.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Begins to listen; the token is cancelled by the first signal. The second exits with 128 and its number, as a
+/// How long after the first signal another one is the same: wrappers signal their child, and its group besides.
+const ECHO: Duration = Duration::from_millis(500);
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    End,
+    Echo,
+    EndAtOnce,
+}
+
+/// Of a signal at `now`; `first` is when the first one came.
+fn weigh(first: &mut Option<Instant>, now: Instant) -> Meaning {
+    match *first {
+        None => {
+            *first = Some(now);
+            Meaning::End
+        }
+        Some(first) if now.duration_since(first) < ECHO => Meaning::Echo,
+        Some(_) => Meaning::EndAtOnce,
+    }
+}
+
+/// Begins to listen; the token is cancelled by the first signal. The second, unless it follows at once, exits with 128 and its number, as a
 /// shell reports it, without waiting for anything.
 ///
 /// # Errors
@@ -17,19 +41,40 @@ pub(super) fn listen() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
+        let mut first = None;
         loop {
             let number = tokio::select! {
                 _ = terminate.recv() => 15,
                 _ = interrupt.recv() => 2,
                 _ = hangup.recv() => 1,
             };
-            if asked.is_cancelled() {
-                tracing::error!("a second signal: ending at once");
-                std::process::exit(128 + number);
+            match weigh(&mut first, Instant::now()) {
+                Meaning::End => {
+                    tracing::info!("shutting down; another signal ends at once");
+                    asked.cancel();
+                }
+                Meaning::Echo => {}
+                Meaning::EndAtOnce => {
+                    tracing::error!("a second signal: ending at once");
+                    std::process::exit(128 + number);
+                }
             }
-            tracing::info!("shutting down; another signal ends at once");
-            asked.cancel();
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_twice_at_once_is_one_and_a_later_one_ends_at_once() {
+        let begin = Instant::now();
+        let mut first = None;
+        assert_eq!(weigh(&mut first, begin), Meaning::End);
+        assert_eq!(weigh(&mut first, begin), Meaning::Echo);
+        assert_eq!(weigh(&mut first, begin + Duration::from_millis(499)), Meaning::Echo);
+        assert_eq!(weigh(&mut first, begin + ECHO), Meaning::EndAtOnce);
+    }
 }

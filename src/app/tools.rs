@@ -76,6 +76,7 @@ impl Tools {
         }
         let mut catalogue = state.catalogue.clone();
         catalogue.servers.insert(learned.server.clone(), next);
+        catalogue.unanswered.remove(&learned.server);
         let (sources, candidate) = (self.sources.clone(), catalogue.clone());
         let compiled = tokio::task::spawn_blocking(move || Engine::compile(&sources, &candidate)).await;
         let engine = match compiled {

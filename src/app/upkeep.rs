@@ -41,7 +41,10 @@ impl Summary {
             return;
         }
         match self.record(&counted, until).await {
-            Ok(()) => self.since = until,
+            Ok(()) => {
+                self.since = until;
+                tracing::warn!("{}", told(&counted));
+            }
             Err(error) => {
                 tracing::warn!(%error, "the summary of refusals waits until it can be recorded");
                 self.refusals.put_back(&counted);
@@ -60,6 +63,15 @@ impl Summary {
         self.log.append_gateway(Predicate::RefusalSummary(summary))?.await?;
         Ok(())
     }
+}
+
+/// What the operator reads of an interval: `7 requests were turned away before admission: tcp no_evidence 7`.
+fn told(counted: &[RefusalCount]) -> String {
+    let total: u64 = counted.iter().map(|row| row.count).sum();
+    let (requests, were) = if total == 1 { ("request", "was") } else { ("requests", "were") };
+    let row = |row: &RefusalCount| format!("{} {} {}", row.listener.as_str(), row.reason.as_str(), row.count);
+    let rows: Vec<String> = counted.iter().map(row).collect();
+    format!("{total} {requests} {were} turned away before admission: {}", rows.join(", "))
 }
 
 /// Runs all of it until `stop`.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -18,6 +18,9 @@ pub const FORMAT: u32 = 1;
 
 /// How a segment's name ends.
 const SEGMENT_SUFFIX: &str = ".intoto.jsonl";
+
+/// What is in a log's directory besides `log.json`.
+const PARTS: [&str; 5] = ["records", "trust", "policies", "torn", "lock"];
 
 /// `log.json`: whose log it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +125,7 @@ pub(super) struct Lock {
 
 /// Makes the directories, takes the lock and checks (or writes) whose log it is.
 pub(super) fn prepare(layout: &Layout, gateway: &SpiffeId, now: Timestamp) -> Result<Lock, LogError> {
+    look_at(layout)?;
     for dir in [
         layout.dir().to_owned(),
         layout.records(),
@@ -158,6 +162,33 @@ pub(super) fn prepare(layout: &Layout, gateway: &SpiffeId, now: Timestamp) -> Re
         });
     }
     Ok(lock)
+}
+
+/// What is there already must be a log, one whose beginning was cut short, or nothing, and no one else's to write to.
+fn look_at(layout: &Layout) -> Result<(), LogError> {
+    let dir = layout.dir();
+    let meta = match fs::metadata(dir) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StorageError::at("look at", dir)(error).into()),
+    };
+    if meta.mode() & 0o022 != 0 {
+        return Err(LogError::Writable { dir: dir.to_owned(), mode: meta.mode() & 0o7777 });
+    }
+    if layout.log_file().exists() {
+        return Ok(());
+    }
+    // `records` is made first, so a beginning that a crash cut short has it. `lost+found` is the file system's.
+    let begun = layout.records().is_dir();
+    for entry in fs::read_dir(dir).map_err(StorageError::at("list", dir))? {
+        let name = entry.map_err(StorageError::at("list", dir))?.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.starts_with(".log.json.") || PARTS.contains(&&*name);
+        if name != "lost+found" && !(begun && ours) {
+            return Err(LogError::NotEmpty(dir.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 fn lock(layout: &Layout) -> Result<Lock, LogError> {

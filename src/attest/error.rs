@@ -120,6 +120,20 @@ pub enum LogError {
         /// Who we are.
         ours: SpiffeId,
     },
+    /// Something else is in the directory.
+    #[error(
+        "{} is not empty and holds no log (it has no log.json): choose an empty directory, or a new name, as the \
+         log's directory", .0.display()
+    )]
+    NotEmpty(PathBuf),
+    /// Others could put records into the directory, or take them out.
+    #[error("others can write to {path} (mode {mode:04o}): run `chmod go-w {path}`", path = dir.display())]
+    Writable {
+        /// The directory.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Another process writes to it.
     #[error("{} is in use by process {pid}: stop it, or choose another directory", dir.display())]
     InUse {

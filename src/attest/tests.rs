@@ -303,3 +303,30 @@ fn no_record_is_larger_than_a_reader_takes() {
     assert_eq!(statements(&bench.segment())[2]["predicate"]["seq"], 0);
     assert_eq!(statements(&bench.segment())[2]["predicate"]["time"], NOW.to_rfc3339().as_str());
 }
+
+#[test]
+fn a_directory_of_something_else_or_open_to_others_is_refused_and_untouched() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let bench = Bench::new();
+    let dir = bench.path();
+    let open = || bench.try_open(bench.config(), Bench::identity());
+    std::fs::create_dir_all(dir.join("policies")).unwrap();
+    std::fs::write(dir.join("notes.txt"), "mine").unwrap();
+    let error = open().unwrap_err();
+    assert!(matches!(error, LogError::NotEmpty(_)), "{error}");
+    assert!(!dir.join("records").exists() && !dir.join("lock").exists());
+    std::fs::remove_file(dir.join("notes.txt")).unwrap();
+    assert!(matches!(open(), Err(LogError::NotEmpty(_))), "someone's policies are no log");
+    // A start that was killed before log.json was written.
+    std::fs::create_dir(dir.join("records")).unwrap();
+    close(&open().unwrap());
+    let mode = |mode| std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
+    for wide in [0o770, 0o707] {
+        mode(wide);
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(&format!("chmod go-w {}", dir.display())), "{error}");
+    }
+    mode(0o755);
+    close(&open().unwrap());
+}

@@ -237,6 +237,7 @@ impl fmt::Display for Report {
             several(counts.keys, "signing key"),
         )?;
         writeln!(f, "decisions {} allowed, {} denied", counts.allowed, counts.denied)?;
+        writeln!(f, "refused   {} before admission", several(counts.turned_away, "request"))?;
         for note in &self.notes {
             f.write_str("note      ")?;
             Harmless(f).write_str(&note.message)?;

@@ -26,6 +26,12 @@ impl Progress for () {}
 /// Why nothing could be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
+    /// There is no such directory.
+    #[error("there is no directory {}", dir.display())]
+    Missing {
+        /// What was named.
+        dir: PathBuf,
+    },
     /// Not a log's directory.
     #[error("{} is not a log directory: it has no `{missing}`", dir.display())]
     NotALog {
@@ -67,6 +73,9 @@ pub fn verify(
         let (bundle, identity) = (bundle.trust_domain().to_owned(), identity.trust_domain().to_owned());
         return Err(AuditError::TrustDomain { bundle, identity });
     }
+    if !dir.try_exists().unwrap_or(true) {
+        return Err(AuditError::Missing { dir: dir.to_owned() });
+    }
     let layout = Layout::at(dir);
     let text = match read_file(&layout.log_file(), MAX_LOG_FILE) {
         Ok(text) => text,
@@ -89,7 +98,9 @@ fn log_file(walk: &mut Walk<'_>, text: &[u8], identity: &SpiffeId) {
         Err(error) => format!("not the description of a log: {error}"),
         Ok(file) if file.format != FORMAT => format!("format {} is not known here", file.format),
         Ok(file) if file.gateway != identity.as_str() => {
-            format!("the log is of {}, not of {identity}", file.gateway)
+            let wrong = format!("the log is of {}, not of {identity}", file.gateway);
+            walk.of_another(file.gateway);
+            wrong
         }
         Ok(_) => return,
     };

@@ -10,7 +10,7 @@ use super::trust::Trust;
 use crate::attest::{Layout, dsse};
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::{GatewayRunId, SessionId, SpiffeId};
+use crate::domain::ids::{GatewayRunId, KeyId, SessionId, SpiffeId};
 use crate::keys::TrustBundle;
 
 /// How far a chain's time may go back before it is noted: clocks are corrected.
@@ -29,6 +29,8 @@ pub(super) struct Walk<'a> {
     last: Option<Sha256Digest>,
     /// The record before could not be read.
     doubt: bool,
+    /// Whose log it says it is, when that is another gateway: said once, and not again of every record.
+    another: Option<String>,
     file: String,
     line: u64,
 }
@@ -45,9 +47,15 @@ impl<'a> Walk<'a> {
             run: None,
             last: None,
             doubt: false,
+            another: None,
             file: "log.json".to_owned(),
             line: 0,
         }
+    }
+
+    /// The log is of this other gateway, which was found.
+    pub(super) fn of_another(&mut self, gateway: String) {
+        self.another = Some(gateway);
     }
 
     /// What follows stands in this file.
@@ -97,6 +105,9 @@ impl<'a> Walk<'a> {
         *self.report.counts.kinds.entry(record.kind.clone()).or_default() += 1;
         if let Err((check, message)) = self.believe(&envelope, &record) {
             self.doubt(&record);
+            if check == Check::Key && self.is_of_another(&envelope.keyid) {
+                return;
+            }
             return self.find(check, message, Some(named));
         }
         self.report.first.get_or_insert_with(|| record.time_text.clone());
@@ -119,6 +130,12 @@ impl<'a> Walk<'a> {
             return Err((Check::Gateway, format!("it names the gateway {}", record.header.gateway.id)));
         }
         Ok(())
+    }
+
+    /// Whether the other gateway, whose log this says it is, signed with `kid`.
+    fn is_of_another(&self, kid: &str) -> bool {
+        let signer = kid.parse::<KeyId>().ok();
+        signer.is_some_and(|id| self.another.as_deref() == Some(id.spiffe_id()))
     }
 
     /// A record that can't be believed: whatever chain it says it is of is not blamed for it again.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::report::with_help;
 use super::{Exit, Failure};
-use crate::admission::bootstrap::create;
+use crate::admission::bootstrap::{Created, create};
 
 /// Arguments of `chancery bootstrap`.
 #[derive(Debug, clap::Args)]
@@ -25,10 +25,14 @@ enum Command {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let Command::New { file } = args.command;
-    create(&file).map_err(|error| with_help(&error, error.help()))?;
-    eprintln!(
-        "wrote a bootstrap secret to {}; clients send it as `Authorization: Bearer <secret>`",
-        file.display()
-    );
+    let created = create(&file).map_err(|error| with_help(&error, error.help()))?;
+    let file = file.display();
+    match created {
+        Created::Made => eprint!("made a bootstrap secret in {file}"),
+        Created::Replaced => {
+            eprint!("replaced the bootstrap secret in {file}: the old one admits nobody any more");
+        }
+    }
+    eprintln!("; clients send it as `Authorization: Bearer <secret>`");
     Ok(Exit::Done)
 }

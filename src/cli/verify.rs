@@ -6,13 +6,18 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
 
+use super::report::with_help;
 use super::{Exit, Failure};
-use crate::audit::{self, Progress};
+use crate::audit::{self, AuditError, Progress};
 use crate::domain::ids::SpiffeId;
-use crate::keys::TrustBundle;
+use crate::keys::{BundleError, TrustBundle};
 
 /// Logs smaller than this are read before a bar could be seen.
 const BAR_FROM_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What is wrong when bundle and identity don't go together.
+const OTHER_GATEWAYS: &str = "the bundle and the identity belong to different gateways: take both from the gateway that \
+                              wrote the log (`chancery keys bundle`, `chancery keys show`)";
 
 /// Arguments of `chancery verify`.
 #[derive(Debug, clap::Args)]
@@ -43,13 +48,16 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Failure::misuse(miette!(help = help, "--trust-bundle: can't read {file}: {error}"))
     })?;
     let bundle = TrustBundle::parse(identity.trust_domain(), &text).map_err(|error| {
-        let help = "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON";
+        let help = match error {
+            BundleError::OtherDomain { .. } => OTHER_GATEWAYS,
+            _ => "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON",
+        };
         Failure::misuse(miette!(help = help, "--trust-bundle: {file}: {error}"))
     })?;
     let mut bar = Bar(None);
     let report = audit::verify(&args.dir, &bundle, &identity, &mut bar);
     bar.clear();
-    let report = report.map_err(|error| Failure::misuse(miette!("{error}")))?;
+    let report = report.map_err(|error| with_help(&error, help(&error)))?;
     let text = if args.json {
         serde_json::to_string_pretty(&report).map_err(|error| Failure::runtime(miette!("{error}")))?
     } else {
@@ -58,6 +66,20 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     // A closed pipe (`| head`) changes nothing about the outcome.
     let _reader_gone = writeln!(std::io::stdout(), "{text}");
     Ok(if report.ok { Exit::Done } else { Exit::Findings })
+}
+
+fn help(error: &AuditError) -> String {
+    match error {
+        AuditError::Missing { .. } | AuditError::NotALog { .. } => {
+            "name the directory that `log.dir` of the gateway's configuration, or its --log, names; under `chancery run` \
+             each run has one below logs/run in the state directory"
+                .to_owned()
+        }
+        AuditError::TrustDomain { .. } => OTHER_GATEWAYS.to_owned(),
+        AuditError::Read { path, .. } => {
+            format!("make {} readable for the user that verifies, or verify a copy", path.display())
+        }
+    }
 }
 
 /// A bar on a terminal's stderr; nothing anywhere else.

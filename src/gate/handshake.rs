@@ -77,6 +77,15 @@ impl Shared {
         self.record_opening(&issued, revision, frame, &answer).await.map_err(refuse)?;
         // One live session for each bootstrap secret: this one takes the other's place.
         if let Some(before) = self.house.registry.claim_secret(self) {
+            tracing::warn!(
+                target: "chancery::session",
+                session = %before.shared.id,
+                by = %self.id,
+                "a session ends because another was opened with the same bootstrap secret: one secret holds one \
+                 session. Let the other client come over `listen.unix`, where each process may hold several, or give \
+                 it a gateway with a secret of its own: `chancery bootstrap new FILE`, and FILE as \
+                 `admission.bootstrap.file`"
+            );
             let _written_later = before.shared.end(CloseReason::Superseded);
         }
         let mut core = self.core.lock();

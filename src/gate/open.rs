@@ -122,7 +122,7 @@ impl Gate {
     /// nothing: the evidence of the very request must be that of the session.
     ///
     /// # Errors
-    /// See [`ResumeError`]; both are HTTP 404 to the caller, before anything ran.
+    /// See [`ResumeError`]; all are HTTP 404 to the caller, before anything ran.
     pub fn resume(
         &self,
         token: &str,
@@ -134,12 +134,18 @@ impl Gate {
             ResumeError::NotFound
         })?;
         let claims = verified.claims();
-        let session = self.house.registry.get(&claims.sid).ok_or(ResumeError::NotFound)?;
+        let gone = || match claims.cnf == *admitted.binding()
+            && self.house.registry.is_claimed_by_another(admitted.binding(), claims.sid)
+        {
+            true => ResumeError::Superseded,
+            false => ResumeError::NotFound,
+        };
+        let session = self.house.registry.get(&claims.sid).ok_or_else(gone)?;
         let shared = &session.shared;
         let is_handle =
             shared.core.lock().handle.as_ref().is_some_and(|handle| handle.sha256 == verified.sha256());
         if !is_handle || shared.is_over() || shared.route.server != *server {
-            return Err(ResumeError::NotFound);
+            return Err(gone());
         }
         if claims.cnf != *admitted.binding() || !shared.is_bound_to(admitted) {
             shared.binding_mismatch(admitted);

@@ -55,6 +55,12 @@ impl Registry {
         table.sessions.get(&before).cloned()
     }
 
+    /// Whether the secret of `binding` holds a live session, and another one than `id`.
+    pub(super) fn is_claimed_by_another(&self, binding: &Binding, id: SessionId) -> bool {
+        let Binding::Bootstrap { secret_sha256 } = binding else { return false };
+        self.table.lock().secrets.get(secret_sha256).is_some_and(|holder| *holder != id)
+    }
+
     /// Takes a session out; returns how many are left.
     pub(super) fn remove(&self, shared: &Shared) -> usize {
         let mut table = self.table.lock();

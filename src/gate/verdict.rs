@@ -91,6 +91,9 @@ pub enum ResumeError {
     /// No live session has this handle: HTTP 404, and the client may initialize anew.
     #[error("no live session has this handle")]
     NotFound,
+    /// As [`ResumeError::NotFound`], and the caller's own bootstrap secret holds another session by now: HTTP 404.
+    #[error("the session's bootstrap secret holds another session by now")]
+    Superseded,
     /// The handle is another caller's: HTTP 404 as well, so that a thief learns nothing. It was counted and attested.
     #[error("the session is bound to other evidence")]
     Binding,

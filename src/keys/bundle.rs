@@ -53,7 +53,10 @@ pub enum BundleError {
         /// What was asked for.
         expected: String,
     },
-    /// No root, or too many.
+    /// No root.
+    #[error("the trust bundle holds no certificate")]
+    Empty,
+    /// Too many roots.
     #[error("a trust bundle has 1 to {MAX_ROOTS} roots, this one has {0}")]
     Count(usize),
 }
@@ -115,7 +118,10 @@ impl TrustBundle {
             return Err(IdError::SpiffeId { id: id.to_string(), why }.into());
         }
         let ders: Vec<Vec<u8>> = ders.into_iter().take(MAX_ROOTS + 1).collect();
-        if ders.is_empty() || ders.len() > MAX_ROOTS {
+        if ders.is_empty() {
+            return Err(BundleError::Empty);
+        }
+        if ders.len() > MAX_ROOTS {
             return Err(BundleError::Count(ders.len()));
         }
         let mut roots = Vec::with_capacity(ders.len());

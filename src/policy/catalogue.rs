@@ -1,6 +1,6 @@
 //! The tools that servers have shown: the definitions that schemas and decisions rest on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -138,12 +138,14 @@ fn check_name(name: &str) -> Result<(), DefinitionError> {
 pub struct Catalogue {
     /// The tools of each server.
     pub servers: BTreeMap<ServerName, Vec<ToolDefinition>>,
+    /// Servers that are configured and did not answer when they were asked; not part of the JSON.
+    pub unanswered: BTreeSet<ServerName>,
 }
 
 impl Catalogue {
     /// One server's tools.
     pub fn of(server: ServerName, tools: Vec<ToolDefinition>) -> Self {
-        Self { servers: BTreeMap::from([(server, tools)]) }
+        Self { servers: BTreeMap::from([(server, tools)]), unanswered: BTreeSet::new() }
     }
 }
 
@@ -169,7 +171,7 @@ impl<'de> Deserialize<'de> for Catalogue {
             let tools = raw.iter().map(|entry| ToolDefinition::from_list_entry(entry.get().as_bytes()));
             servers.insert(server, tools.collect::<Result<_, _>>().map_err(D::Error::custom)?);
         }
-        Ok(Self { servers })
+        Ok(Self { servers, unanswered: BTreeSet::new() })
     }
 }
 

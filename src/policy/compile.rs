@@ -40,7 +40,8 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
     }));
     let parsed = parse(sources, &mut findings);
     let tools = inputs.iter().flat_map(|(s, tools)| tools.keys().map(move |tool| (s.as_str(), *tool)));
-    let names = Names::new(inputs.keys().map(|server| server.as_str()), tools);
+    let unanswered = catalogue.unanswered.iter().map(|server| server.as_str());
+    let names = Names::new(inputs.keys().map(|server| server.as_str()), tools, unanswered);
     let checked: Vec<Verdict> = parsed.iter().map(|policy| names.check(policy, &mut findings)).collect();
     let stubs: BTreeMap<&str, Option<&str>> = checked
         .iter()

@@ -1,5 +1,6 @@
 //! The names that policies use for actions, tools and servers, against those that exist.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, ResourceConstraint};
@@ -18,6 +19,8 @@ pub(super) struct Names {
     servers: BTreeSet<String>,
     /// `<server>/<tool>`.
     tools: BTreeSet<String>,
+    /// Servers that did not answer, and whether that was said: once for all policies.
+    unanswered: BTreeMap<String, Cell<bool>>,
     /// Actions of methods.
     methods: BTreeSet<&'static str>,
 }
@@ -35,14 +38,16 @@ pub(super) struct Verdict {
 }
 
 impl Names {
-    /// Of the known servers and tools.
+    /// Of the known servers and tools, and the servers that are configured and did not answer.
     pub(super) fn new<'a>(
         servers: impl Iterator<Item = &'a str>,
         tools: impl Iterator<Item = (&'a str, &'a str)>,
+        unanswered: impl Iterator<Item = &'a str>,
     ) -> Self {
         Self {
             servers: servers.map(str::to_owned).collect(),
             tools: tools.map(|(server, tool)| format!("{server}/{tool}")).collect(),
+            unanswered: unanswered.map(|server| (server.to_owned(), Cell::new(false))).collect(),
             methods: METHODS.iter().chain([&SESSION_OPEN, &OTHER]).map(|method| method.name).collect(),
         }
     }
@@ -91,7 +96,8 @@ impl Names {
         let (server, tool) = id.split_once('/').unwrap_or((id, ""));
         let valid = server.parse::<ServerName>();
         let reserved = matches!(valid, Err(IdError::ReservedServerName(_)));
-        let misspelt = !self.servers.contains(server) && method.is_some_and(|m| m.contains('/'));
+        let configured = self.servers.contains(server) || self.unanswered.contains_key(server);
+        let misspelt = !configured && method.is_some_and(|m| m.contains('/'));
         if tool.is_empty() || valid.is_err() || misspelt {
             let message = match (reserved || misspelt || tool.is_empty(), valid) {
                 (false, Err(error)) => error.to_string(),
@@ -144,6 +150,20 @@ impl Names {
         verdict: &mut Verdict,
         findings: &mut Findings,
     ) {
+        let server = id.split_once('/').map_or(id, |(server, _)| server);
+        if let Some(told) = self.unanswered.get(server) {
+            verdict.dormant = true;
+            if !told.replace(true) {
+                let message = format!(
+                    "the server `{server}` is configured but did not answer, so its tools are not known"
+                );
+                let help = "what policies say of it takes effect when it lists its tools".to_owned();
+                let at = place(policy, id);
+                findings.add(Severity::Warning, &policy.statement, at, Some(&policy.id), message, Some(help));
+                findings.of_unknown_name();
+            }
+            return;
+        }
         let near = nearest(id, known.map(String::as_str));
         let help = match (near, id.split_once('/')) {
             (Some(near), _) => format!("did you mean `{near}`?"),

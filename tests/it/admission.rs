@@ -88,7 +88,10 @@ fn a_hundred_thousand_strangers_grow_neither_log_nor_memory() {
 fn what_was_refused_in_the_last_interval_is_summed_up_at_the_end() {
     let gateway = Gateway::start("refusal_summary: 1h\n");
     knock(&gateway.authority(), BATCH);
-    let (_, _, dir) = gateway.stop();
+    let (_, said, dir) = gateway.stop();
+    let warning = format!("{BATCH} requests were turned away before admission: tcp no_evidence {BATCH}");
+    assert_eq!(said.matches(&warning).count(), 1, "{said}");
+    assert_eq!(said.matches("turned away").count(), 1, "nothing for each request: {said}");
     let records = crate::gateway::records(&dir.path().join("log"));
     let summaries: Vec<_> = records.iter().filter(|record| is_kind(record, "refusal-summary")).collect();
     assert_eq!(summaries.len(), 1);

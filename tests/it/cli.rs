@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use crate::gateway::{Gateway, PATIENCE, chancery, demo_server, wait_for};
 
@@ -198,7 +199,7 @@ fn listening_addresses_are_told_in_one_stable_line_each_and_the_end_is_orderly()
         said.contains(&format!("chancery: listening on unix:{}:/mcp/demo\n", socket.display())),
         "{said}"
     );
-    assert!(said.contains("no policies are loaded"), "{said}");
+    assert!(said.contains("no policies are loaded") && said.contains("`policies:`"), "{said}");
     assert!(!socket.exists() && !dir.join("addresses").exists(), "what is gone is not announced");
 }
 
@@ -262,9 +263,33 @@ fn a_second_signal_ends_at_once_and_the_next_start_goes_on_with_the_log() {
     stream.read_exact(&mut interim).unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100");
     gateway.signal("TERM");
+    let first = std::time::Instant::now();
     wait_for("the listener's end", || std::net::TcpStream::connect(&authority).err());
+    // A second one at once may be a wrapper's copy of the first.
+    wait_for("a second signal to count", || (first.elapsed() > Duration::from_millis(600)).then_some(()));
     let (code, said, dir) = gateway.stop();
     assert_eq!(code, Some(143), "{said}");
     let (code, said, _dir) = Gateway::start_in(dir).stop();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_new_bootstrap_secret_says_whether_it_replaced_one() {
+    let home = tempfile::tempdir().unwrap();
+    let new = || {
+        let output =
+            chancery(home.path()).args(["bootstrap", "new"]).arg(home.path().join("secret")).output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    let said = new();
+    assert!(said.contains("made a bootstrap secret") && !said.contains("the old one"), "{said}");
+    let said = new();
+    assert!(said.contains("replaced") && said.contains("the old one admits nobody any more"), "{said}");
+}
+
+#[test]
+fn a_log_directory_that_holds_something_else_is_refused_with_the_fix() {
+    let place = Place::new("");
+    place.write("log/notes.txt", "mine");
+    place.refused(&["is not empty and holds no log", "choose an empty directory"]);
 }

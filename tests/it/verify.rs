@@ -139,13 +139,18 @@ fn misuse_exits_2_and_says_what_to_give() {
     let id = fixture.identity.spiffe_id().as_str();
     let chain = std::fs::read_dir(log.join("trust/chains")).unwrap().next().unwrap().unwrap().path();
     let missing = Path::new("/nonexistent");
-    let cases: [(&Path, &Path, &str, &str); 6] = [
-        (missing, &bundle, id, "not a log directory"),
+    let empty = fixture.dir.path().join("empty.pem");
+    std::fs::write(&empty, "nothing here\n").unwrap();
+    let cases: [(&Path, &Path, &str, &str); 9] = [
+        (missing, &bundle, id, "there is no directory /nonexistent"),
+        (fixture.dir.path(), &bundle, id, "not a log directory"),
+        (&log, &empty, id, "holds no certificate"),
         (&log, missing, id, "chancery keys bundle"),
         (&log, &log.join("log.json"), id, "not SPIFFE bundle JSON"),
         (&log, &chain, id, "not a CA certificate"),
         (&log, &bundle, "example.org/x", "not a SPIFFE ID"),
         (&log, &bundle, "spiffe://example.org/x", "is of `"),
+        (&log, &bundle, "spiffe://example.org/x", "belong to different gateways"),
     ];
     for (log, bundle, id, expected) in cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
@@ -155,6 +160,7 @@ fn misuse_exits_2_and_says_what_to_give() {
         // Diagnostics are wrapped for the terminal.
         let flat = text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
         assert!(flat.contains(expected), "{expected}: {text}");
+        assert!(flat.contains("help: "), "{text}");
         assert!(output.stdout.is_empty());
     }
 }

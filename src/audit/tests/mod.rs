@@ -2,6 +2,7 @@
 
 mod sessions;
 
+use crate::attest::predicate::{RefusalCount, RefusalSummary};
 use crate::attest::testing::{
     Bench, POLICY, Script, announce, await_recovery, close, later, payload, policy_set, seal,
 };
@@ -307,7 +308,12 @@ fn the_log_of_another_gateway_is_not_this_ones() {
     let other = "spiffe://example.org/other".parse().unwrap();
     let report = verify(&bench.path(), &bench.authority.bundle, &other, &mut ()).unwrap();
     assert_eq!(first(&report), (0, Check::LogFile));
-    assert_eq!(report.findings_total, 14);
+    assert_eq!(report.findings_total, 1, "said once, and not of every record: {report}");
+    let mut altered = lines(&bench);
+    altered[8] = "{}".to_owned();
+    put(&bench, &altered);
+    let report = verify(&bench.path(), &bench.authority.bundle, &other, &mut ()).unwrap();
+    assert_eq!((report.findings_total, report.findings[1].line), (2, Some(9)), "{report}");
     let elsewhere = "spiffe://example.net/gw".parse().unwrap();
     let misuse = verify(&bench.path(), &bench.authority.bundle, &elsewhere, &mut ());
     assert!(matches!(misuse, Err(AuditError::TrustDomain { .. })));
@@ -323,4 +329,19 @@ fn a_line_of_any_length_and_content_is_survived() {
         put(&bench, &altered);
         assert_eq!(first(&check(&bench)), (6, Check::Envelope));
     }
+}
+
+#[test]
+fn the_report_says_how_many_requests_were_turned_away() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let row = |count| RefusalCount { listener: "tcp".to_owned(), reason: "no_evidence".to_owned(), count };
+    for count in [2, 5] {
+        let summary = RefusalSummary { since: later(0), until: later(1), refusals: vec![row(count)] };
+        log.append_gateway(Predicate::RefusalSummary(summary)).unwrap().wait().unwrap();
+    }
+    close(&log);
+    let report = check(&bench);
+    assert!(report.ok && report.counts.turned_away == 7, "{report}");
+    assert!(report.to_string().contains("refused   7 requests before admission"), "{report}");
 }

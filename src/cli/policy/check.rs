@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Err(findings) => (None, findings),
     };
     // Without any tools nothing can be said of names.
-    let blind = catalogue.servers.is_empty();
+    let blind = catalogue.servers.is_empty() && catalogue.unanswered.is_empty();
     let findings: Vec<_> = findings.into_iter().filter(|finding| !(blind && finding.unknown_name)).collect();
     // Where there is an engine, all findings are warnings.
     let refused = engine.is_none() || (args.deny_warnings && !findings.is_empty());

@@ -149,7 +149,9 @@ async fn initializing_again_with_the_same_secret_supersedes_the_session_before()
     let other = world.open(&secret(2), Transport::Tcp).await;
     let second = world.http().await;
     assert!(first.session.is_over() && first.session.ended().is_cancelled());
-    assert_eq!(world.gate.resume(token.expose(), &secret(1), &server()).unwrap_err(), ResumeError::NotFound);
+    let resume = |admitted: &_| world.gate.resume(token.expose(), admitted, &server()).unwrap_err();
+    assert_eq!(resume(&secret(1)), ResumeError::Superseded);
+    assert_eq!(resume(&secret(2)), ResumeError::NotFound, "a thief learns nothing");
     assert_eq!(code(first.call(2, "read", "/public/a").await), 404);
     let Verdict::Forward(permit) = waiting else { panic!() };
     assert!(permit.redeem().is_err(), "what was allowed before goes no further");

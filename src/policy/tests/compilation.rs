@@ -151,3 +151,16 @@ fn a_policy_without_an_id_is_named_by_file_and_line_and_each_has_its_own_digest(
     let text = "@reason(\"closed\")\nforbid (principal, action, resource);";
     assert_eq!(ruling.determining[0].digest, crate::domain::digest::Sha256Digest::of(text.as_bytes()));
 }
+
+#[test]
+fn a_server_that_did_not_answer_is_not_called_unknown_and_is_named_once() {
+    let catalogue = Catalogue { unanswered: [name("files")].into(), ..reference() };
+    let text = r#"permit (principal, action == Mcp::Action::"files/read", resource);
+        permit (principal, action in Mcp::Action::"files/*", resource);
+        permit (principal, action, resource == Mcp::Server::"nowhere");"#;
+    let (_, warnings) = Engine::compile(&PolicySources::single("p.cedar", text), &catalogue).unwrap();
+    let said = lines(&warnings);
+    assert_eq!(said.matches("`files` is configured but did not answer").count(), 1, "{said}");
+    assert!(said.contains("no server `nowhere` is known"), "{said}");
+    assert_eq!(warnings.len(), 2, "{said}");
+}

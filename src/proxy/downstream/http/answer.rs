@@ -72,6 +72,13 @@ pub(super) fn no_such_session() -> Response<Body> {
     refused(StatusCode::NOT_FOUND, "no such session")
 }
 
+/// As [`no_such_session`], for the rightful holder of the secret.
+pub(super) fn superseded() -> Response<Body> {
+    let message = "no such session: another was opened with the same bootstrap secret, and one secret holds one \
+                   session";
+    refused(StatusCode::NOT_FOUND, message)
+}
+
 /// The caller has not shown what admits it. With `bearer`, a bearer could.
 pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<Body> {
     let (status, message) = match reason {

@@ -15,7 +15,7 @@ use crate::domain::admitted::Admitted;
 use crate::domain::ids::ServerName;
 use crate::domain::refusal::AdmissionRefusal;
 use crate::gate::observe::TraceContext;
-use crate::gate::{Arrival, Route, Transport};
+use crate::gate::{Arrival, ResumeError, Route, Transport};
 use crate::proxy::relay::{ListenError, Listening, Reader, Relay};
 use crate::proxy::upstream::Connector;
 use crate::wire::Traceparent;
@@ -140,7 +140,10 @@ impl Call<'_> {
         let session = self.server.gate.resume(handle, &self.admitted, &self.route.server);
         let session = session.map_err(|error| {
             tracing::debug!(%error, "a session was not found");
-            Box::new(answer::no_such_session())
+            Box::new(match error {
+                ResumeError::Superseded => answer::superseded(),
+                ResumeError::NotFound | ResumeError::Binding => answer::no_such_session(),
+            })
         })?;
         let relay = self.server.relays.get(&session.id()).map(|entry| Arc::clone(entry.value()));
         relay.map(Some).ok_or_else(|| Box::new(answer::no_such_session()))
