@@ -337,3 +337,16 @@ fn a_shutdown_finishes_what_is_under_way() {
     let (code, said, _dir) = stopping.join().unwrap();
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn a_client_whose_secret_opened_another_session_is_told_so_and_so_is_the_operator() {
+    let gateway = gateway(&format!("  demo: {}", demo_server()), POLICIES, "");
+    let first = Client::open(&gateway, "/mcp", "2025-11-25");
+    let second = Client::open(&gateway, "/mcp", "2025-11-25");
+    let refused = first.call(1, "add", r#"{"a":1,"b":2}"#);
+    assert_eq!(refused.status, 404);
+    assert!(refused.body.contains("one secret holds one session"), "{refused:?}");
+    assert_eq!(second.call(1, "add", r#"{"a":1,"b":2}"#).status, 200);
+    let (_, said, _dir) = gateway.stop();
+    assert_eq!(said.matches("chancery bootstrap new FILE").count(), 1, "{said}");
+}
