@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_ids_validity_thumbprints_and_files_and_nothing_secret() {
+    fn the_text_names_ids_validity_thumbprints_and_files_and_nothing_secret() {
         let place = Place::new();
         let identity = Identity::open(&place.config(), place.clock.clone()).unwrap();
         let text = place.printed(&Command::Show { json: false }).unwrap();
@@ -186,7 +186,8 @@ mod tests {
             assert!(text.contains(&key.id) && text.contains(&key.thumbprint), "{text}");
             assert!(key.file.is_none_or(|file| text.contains(&file.display().to_string())), "{text}");
         }
-        assert!(text.contains("from 2026-03-01T11:59:00.000Z") && text.contains("signing"), "{text}");
+        assert!(text.contains("2026-03-01T11:59:00.000Z to 2026-03-02T12:00:00.000Z"), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("signing ")), "{text}");
         assert!(!text.contains("PRIVATE"));
     }
 
