@@ -2,8 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Stdio;
 
-use crate::gateway::{Gateway, PATIENCE, is_kind, wait_for};
+use crate::gateway::{Gateway, PATIENCE, chancery, is_kind, wait_for};
 
 const STRANGERS: usize = 100_000;
 const BATCH: usize = 500;
@@ -117,4 +118,36 @@ fn a_bootstrap_secret_is_made_at_the_first_start_and_never_shown() {
     let (_, said, _dir) = gateway.stop();
     assert!(said.contains(&format!("made a bootstrap secret in {}", secret.display())), "{said}");
     assert!(!said.contains(text.trim()), "{said}");
+}
+
+#[test]
+fn strangers_who_hold_every_connection_leave_files_for_the_rest_and_the_other_listener_free() {
+    let dir = Gateway::configured("");
+    let plain = chancery(dir.path());
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let gateway = Gateway::start_by(limited, dir);
+    let authority = gateway.authority();
+    let held: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(&authority).unwrap()).collect();
+    // Once it has as many as it takes, the others wait in the kernel's queue.
+    let mut files = 0;
+    wait_for("an end of what it takes", || {
+        let before = std::mem::replace(&mut files, gateway.open_files());
+        (files > 60 && files == before).then_some(())
+    });
+    assert!(files < 128, "{files} of 256 files are open");
+    let mut local = std::os::unix::net::UnixStream::connect(gateway.dir.path().join("mcp.sock")).unwrap();
+    local.set_read_timeout(Some(PATIENCE)).unwrap();
+    local.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    local.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
 }

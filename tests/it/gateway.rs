@@ -51,6 +51,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with `extra` lines of configuration and waits until it listens.
     pub(crate) fn start(extra: &str) -> Self {
+        Self::start_in(Self::configured(extra))
+    }
+
+    /// A directory with a configuration that has `extra` lines.
+    pub(crate) fn configured(extra: &str) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
             "listen: {{ tcp: \"127.0.0.1:0\", unix: mcp.sock, address_file: addresses }}\nservers:\n  demo: {}\n\
@@ -58,14 +63,19 @@ impl Gateway {
             demo_server()
         );
         fs::write(dir.path().join("chancery.yaml"), text).unwrap();
-        Self::start_in(dir)
+        dir
     }
 
     /// Starts one on the configuration in `dir`.
     pub(crate) fn start_in(dir: TempDir) -> Self {
+        let command = chancery(dir.path());
+        Self::start_by(command, dir)
+    }
+
+    /// The same by a `command` of one's own, to which the arguments are added.
+    pub(crate) fn start_by(mut command: Command, dir: TempDir) -> Self {
         // One that was killed may have left it behind.
         fs::remove_file(dir.path().join("addresses")).ok();
-        let mut command = chancery(dir.path());
         let mut child = command.args(["serve", "-c"]).arg(dir.path().join("chancery.yaml")).spawn().unwrap();
         let mut reader = BufReader::new(child.stderr.take().unwrap());
         let stderr = std::thread::spawn(move || {
@@ -110,6 +120,11 @@ impl Gateway {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// Sends a signal by name, such as `TERM`.

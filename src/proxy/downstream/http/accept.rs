@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::Resource;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,7 +19,7 @@ use super::checks::AllowList;
 use super::listen::Listeners;
 use crate::admission::{ConnectionPeer, Origin};
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections of one listener at once, at most; more wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
 /// Headers of one request.
 const HEADERS: usize = 64;
@@ -47,14 +48,15 @@ pub(super) async fn accept(
     cut: &CancellationToken,
 ) {
     let Listeners { config, tcp, unix } = listeners;
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let each = share(rustix::process::getrlimit(Resource::Nofile).current);
     let context = |allow| Context {
         server: Arc::clone(server),
         allow: Arc::new(allow),
         shutdown: shutdown.clone(),
         cut: cut.clone(),
         connections: connections.clone(),
-        slots: Arc::clone(&slots),
+        // Of its own: whoever holds all of one listener's keeps nobody from the other.
+        slots: Arc::new(Semaphore::new(each)),
     };
     let tcp = async {
         if let Some((listener, bound)) = tcp {
@@ -137,6 +139,13 @@ impl Context {
             drop(slot);
         });
     }
+}
+
+/// How many connections one listener may have. Half of the files that the process may open is for both listeners,
+/// however many strangers come; the other is for the tool servers and the log (I10).
+fn share(open_files: Option<u64>) -> usize {
+    let quarter = open_files.and_then(|files| usize::try_from(files / 4).ok());
+    quarter.unwrap_or(CONNECTIONS).clamp(16, CONNECTIONS)
 }
 
 async fn failed(error: &std::io::Error) {
