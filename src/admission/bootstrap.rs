@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::BootstrapEvidence;
@@ -133,10 +133,22 @@ impl BootstrapSecret {
 
     /// Whether `presented` is the secret as the file holds it now. Compared in constant time.
     pub(super) fn check(&self, presented: &[u8]) -> Option<BootstrapEvidence> {
+        let loaded = self.current();
+        let loaded = loaded.as_ref()?;
+        loaded.secret.equals(presented).then(|| loaded.evidence.clone())
+    }
+
+    /// Whether the file holds another secret now than the one of this digest. One that can't be read says nothing.
+    pub(super) fn has_replaced(&self, secret_sha256: Sha256Digest) -> bool {
+        self.current().as_ref().is_some_and(|loaded| loaded.evidence.secret_sha256 != secret_sha256)
+    }
+
+    /// The secret, read again if its file has changed.
+    fn current(&self) -> MutexGuard<'_, Option<Loaded>> {
         let mut loaded = self.loaded.lock();
         let stamp = std::fs::symlink_metadata(&self.path).ok().map(|meta| Stamp::of(&meta));
-        let current = loaded.as_ref().map(|l| l.stamp);
-        if stamp.is_none() || stamp != current {
+        let known = loaded.as_ref().map(|l| l.stamp);
+        if stamp.is_none() || stamp != known {
             *loaded = match load(&self.path) {
                 Ok(fresh) => Some(fresh),
                 Err(error) => {
@@ -147,8 +159,7 @@ impl BootstrapSecret {
                 }
             };
         }
-        let loaded = loaded.as_ref()?;
-        loaded.secret.equals(presented).then(|| loaded.evidence.clone())
+        loaded
     }
 }
 

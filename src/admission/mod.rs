@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::domain::admitted::Admitted;
+use crate::domain::binding::Binding;
 use crate::domain::clock::Clock;
 use crate::domain::evidence::{Evidence, PeerEvidence};
 use crate::domain::recorder::SharedRecorder;
@@ -109,6 +110,15 @@ impl Admission {
                 self.refusals.count(origin.listener(), reason);
                 Err(reason)
             }
+        }
+    }
+
+    /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced. What
+    /// is bound to it is to end: a stream that is open asks for no evidence again.
+    pub fn has_outlived(&self, binding: &Binding) -> bool {
+        match (binding, &self.secret) {
+            (Binding::Bootstrap { secret_sha256 }, Some(secret)) => secret.has_replaced(*secret_sha256),
+            _ => false,
         }
     }
 

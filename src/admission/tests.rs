@@ -86,10 +86,15 @@ fn a_rotated_secret_counts_at_once_and_the_old_one_no_more() {
     let admission = open(&file).unwrap();
     let old = header(&file);
     let before = admission.admit(&tcp(), Some(&old)).unwrap();
+    assert!(!admission.has_outlived(before.binding()));
     bootstrap::create(&file).unwrap();
+    assert!(admission.has_outlived(before.binding()), "before anyone comes with the new one");
     assert_eq!(admission.admit(&tcp(), Some(&old)).unwrap_err(), AdmissionRefusal::WrongSecret);
     let after = admission.admit(&tcp(), Some(&header(&file))).unwrap();
     assert!(!before.binding().holds_for(after.evidence()));
+    assert!(!admission.has_outlived(after.binding()));
+    fs::remove_file(&file).unwrap();
+    assert!(!admission.has_outlived(after.binding()), "a secret that can't be read is not another one");
 }
 
 #[test]

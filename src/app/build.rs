@@ -87,7 +87,8 @@ pub(super) async fn core(
     });
     let stop = CancellationToken::new();
     let summary = Summary::new(Arc::clone(admission.refusals()), log.clone(), clock);
-    let upkeep = upkeep::spawn(&gate, &identity, summary, config.refusal_summary, recorder, &stop);
+    let upkeep =
+        upkeep::spawn(&gate, &admission, &identity, summary, config.refusal_summary, recorder, &stop);
     Ok(Core { gate, admission, identity, log, telemetry, upkeep, stop })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{RefusalCount, Refusals};
+use crate::admission::{Admission, RefusalCount, Refusals};
 use crate::attest::predicate as records;
 use crate::attest::{AppendError, Log, Predicate};
 use crate::domain::clock::{Clock, Timestamp};
@@ -77,6 +77,7 @@ fn told(counted: &[RefusalCount]) -> String {
 /// Runs all of it until `stop`.
 pub(super) fn spawn(
     gate: &Arc<Gate>,
+    admission: &Arc<Admission>,
     identity: &Arc<Identity>,
     mut summary: Summary,
     interval: Duration,
@@ -87,11 +88,13 @@ pub(super) fn spawn(
     tasks.spawn(Arc::clone(identity).rotate_forever(stop.clone()));
 
     let (gate, identity, stopped) = (Arc::clone(gate), Arc::clone(identity), stop.clone());
+    let admission = Arc::clone(admission);
     let clock = summary.clock.clone();
     tasks.spawn(async move {
         let mut ticks = tokio::time::interval(SWEEP);
         while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
             gate.sweep(clock.now()).await;
+            gate.revoke_those(|binding| admission.has_outlived(binding)).await;
             recorder.signer_validity(identity.validity_left());
         }
     });

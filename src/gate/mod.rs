@@ -47,6 +47,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::attest::CloseReason;
+use crate::domain::binding::Binding;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::SessionId;
 
@@ -107,6 +108,15 @@ impl Gate {
         for session in self.sessions() {
             if let Some(reason) = self.outlived(&session.shared, now) {
                 session.close(reason).await;
+            }
+        }
+    }
+
+    /// Ends the sessions whose binding no evidence can match any more.
+    pub async fn revoke_those(&self, outlived: impl Fn(&Binding) -> bool) {
+        for session in self.sessions() {
+            if outlived(session.shared.admitted.binding()) {
+                session.close(CloseReason::Revoked).await;
             }
         }
     }

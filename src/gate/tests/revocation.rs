@@ -66,3 +66,18 @@ forbid (principal, action in Mcp::Action::"tools/call", resource) when { princip
     );
     world.verified().await;
 }
+
+#[tokio::test]
+async fn a_replaced_secret_ends_the_sessions_and_streams_that_were_opened_with_it() {
+    let world = World::new();
+    let stolen = world.http().await;
+    let other = world.open(&secret(2), Transport::Tcp).await;
+    let stream = stolen.session.stream(&secret(1), None).unwrap();
+    world.gate.revoke_those(|binding| binding == secret(1).binding()).await;
+    assert!(stolen.session.ended().is_cancelled(), "whatever is open ends with it");
+    assert!(stream.redeem().is_err());
+    assert!(!other.session.is_over());
+    let records = world.verified().await;
+    let revoked = of_kind(&records, "session-close").into_iter().filter(|close| close["reason"] == "revoked");
+    assert_eq!(revoked.count(), 1);
+}
