@@ -15,9 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn chancery(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
     command.env("HOME", home).env("XDG_STATE_HOME", home.join("state")).env("NO_COLOR", "1");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_") || name == "CHANCERY_LOG")
-    {
-        command.env_remove(name);
+    let ours = ["CHANCERY_LOG", "SPIFFE_ENDPOINT_SOCKET"];
+    for (name, _) in std::env::vars() {
+        if name.starts_with("OTEL_") || ours.contains(&name.as_str()) {
+            command.env_remove(name);
+        }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

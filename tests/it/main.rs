@@ -20,7 +20,11 @@ mod keys;
 mod policy;
 mod puppet;
 mod raw;
+mod spire;
 mod stdio;
 mod telemetry;
 mod upstream;
 mod verify;
+
+#[path = "../support/mod.rs"]
+mod support;
