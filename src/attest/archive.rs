@@ -1,5 +1,6 @@
 //! What a verifier needs besides the records, kept with them: chains, bundles and policy sources (invariant I4).
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use super::error::StorageError;
 use super::gateway::{KeyRef, PolicyFile};
 use super::predicate::clip;
 use crate::domain::digest::Sha256Digest;
-use crate::keys::ActiveKey;
+use crate::keys::{CertificateChain, PublicSvid};
 
 /// One policy file, or the schema, as it was loaded.
 #[derive(Debug, Clone)]
@@ -19,19 +20,41 @@ pub struct PolicySource {
     pub text: std::sync::Arc<str>,
 }
 
-/// Archives a key's chain and the bundle in force, and names them.
-pub(super) fn key(layout: &Layout, key: &ActiveKey) -> Result<KeyRef, StorageError> {
-    let chain = key.chain().leaf_thumbprint();
-    keep(&layout.chain(&chain), key.chain().to_pem().as_bytes())?;
-    let bundle = key.bundle().thumbprint();
-    keep(&layout.bundle(&bundle), key.bundle().to_pem().as_bytes())?;
-    Ok(KeyRef {
-        kid: key.id().to_string(),
-        chain,
-        bundle,
-        not_before: key.not_before(),
-        not_after: key.not_after(),
-    })
+/// The chains and bundles of `trust/`. The last few keys are remembered, so that one in use costs no look at the disk.
+#[derive(Debug)]
+pub(super) struct TrustArchive {
+    layout: Layout,
+    kept: VecDeque<KeyRef>,
+}
+
+/// How many keys are remembered: the one in use, the one before, and what an agent may still come back to.
+const REMEMBERED: usize = 8;
+
+impl TrustArchive {
+    pub(super) const fn new(layout: Layout) -> Self {
+        Self { layout, kept: VecDeque::new() }
+    }
+
+    /// Archives a key's chain and the bundle in force, and names them.
+    pub(super) fn keep(&mut self, key: &PublicSvid) -> Result<KeyRef, StorageError> {
+        let reference = KeyRef::of(key);
+        if self.kept.contains(&reference) {
+            return Ok(reference);
+        }
+        keep_chain(&self.layout.chain(&reference.chain), key.chain())?;
+        keep(&self.layout.bundle(&reference.bundle), key.bundle().to_pem().as_bytes())?;
+        self.kept.truncate(REMEMBERED - 1);
+        self.kept.push_front(reference.clone());
+        Ok(reference)
+    }
+}
+
+/// One leaf may come again with another way up (an intermediate CA was renewed). Records of either time need their
+/// own, so the file gains certificates and loses none.
+fn keep_chain(path: &Path, chain: &CertificateChain) -> Result<(), StorageError> {
+    let there = fs::read_to_string(path).ok().and_then(|text| CertificateChain::from_pem(&text).ok());
+    let joined = there.and_then(|there| there.joined(chain));
+    keep(path, joined.as_ref().unwrap_or(chain).to_pem().as_bytes())
 }
 
 /// Archives the sources of a policy set, and names them.

@@ -8,6 +8,7 @@ use super::labels::GapCause;
 use super::predicate::rfc3339;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
+use crate::keys::PublicSvid;
 
 /// A signing key and where its public side is archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -29,6 +30,19 @@ pub struct KeyRef {
     #[serde(serialize_with = "rfc3339")]
     #[schemars(with = "String")]
     pub not_after: Timestamp,
+}
+
+impl KeyRef {
+    /// Where a key is archived.
+    pub fn of(key: &PublicSvid) -> Self {
+        Self {
+            kid: key.id().to_string(),
+            chain: key.chain().leaf_thumbprint(),
+            bundle: key.bundle().thumbprint(),
+            not_before: key.not_before(),
+            not_after: key.not_after(),
+        }
+    }
 }
 
 /// Bytes after the last whole record that a crash left behind, cut off and kept in `torn/`.

@@ -120,6 +120,7 @@ impl Log {
         let link = state.next().link();
         let statement = build(&link);
         let decision = statement.predicate().decision_id();
+        let key = statement.predicate().token_key().cloned();
         let time = inner.clock.now();
         let payload = statement::encode(&statement, chain.id(), &link, time, &inner.gateway)?;
         if payload.len() > MAX_PAYLOAD {
@@ -135,6 +136,7 @@ impl Log {
             payload,
             digest,
             decision,
+            key,
             reply,
             since: Instant::now(),
         }))?;

@@ -14,6 +14,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::EvidenceKind;
 use crate::domain::ids::{DecisionId, ServerName, SessionId, TokenId};
 use crate::domain::refusal::DenyReason;
+use crate::keys::PublicSvid;
 
 pub use super::gateway::{
     GatewayStart, GatewayStop, KeyChange, KeyRef, LogGap, PolicyChange, PolicyFile, RefusalCount,
@@ -71,6 +72,15 @@ impl Predicate {
             _ => None,
         }
     }
+
+    /// The key that must be archived before this is written, if it issues a token.
+    pub(super) fn token_key(&self) -> Option<&Arc<PublicSvid>> {
+        match self {
+            Self::SessionOpen(open) => Some(&open.key),
+            Self::SessionRenew(renew) => Some(&renew.key),
+            _ => None,
+        }
+    }
 }
 
 /// Names one issued token without saying anything that could be replayed.
@@ -124,6 +134,10 @@ pub struct ClientRef {
 pub struct SessionOpen {
     /// Which token.
     pub token: TokenRef,
+    /// The key that signed it, archived before this record is written; the record itself may be signed by the next.
+    #[serde(serialize_with = "key_ref")]
+    #[schemars(with = "KeyRef")]
+    pub key: Arc<PublicSvid>,
     /// What it says.
     pub claims: TokenClaims,
     /// Digest of the policy set in force.
@@ -158,6 +172,10 @@ pub struct SessionOpen {
 pub struct SessionRenew {
     /// The new token.
     pub token: TokenRef,
+    /// The key that signed it, as in `session-open`.
+    #[serde(serialize_with = "key_ref")]
+    #[schemars(with = "KeyRef")]
+    pub key: Arc<PublicSvid>,
     /// What it says.
     pub claims: TokenClaims,
 }
@@ -338,6 +356,11 @@ pub fn clip(text: &str) -> String {
         end -= 1;
     }
     format!("{}… sha256:{}", text.get(..end).unwrap_or(""), Sha256Digest::of(text.as_bytes()))
+}
+
+/// A key as it stands in records.
+fn key_ref<S: serde::Serializer>(key: &PublicSvid, serializer: S) -> Result<S::Ok, S::Error> {
+    KeyRef::of(key).serialize(serializer)
 }
 
 /// A moment as it stands in records.

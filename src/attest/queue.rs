@@ -1,5 +1,6 @@
 //! What waits for the writer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use super::statement::Link;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
+use crate::keys::PublicSvid;
 
 /// Where a receipt goes, or why there is none.
 pub(super) type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
@@ -46,6 +48,8 @@ pub(super) struct Record {
     pub(super) payload: Vec<u8>,
     pub(super) digest: Sha256Digest,
     pub(super) decision: Option<DecisionId>,
+    /// What must be archived before it is written.
+    pub(super) key: Option<Arc<PublicSvid>>,
     /// None under `queued`, whose receipt was given at once.
     pub(super) reply: Option<Reply>,
     pub(super) since: Instant,

@@ -100,8 +100,7 @@ fn real_records_of_every_kind_have_the_fields_of_their_schema() {
     let log = bench.open();
     let script = Script::new(&bench.signer);
     script.open(&log);
-    let renew = predicate::SessionRenew { token: script.token.clone(), claims: script.claims() };
-    script.say(&log, Predicate::SessionRenew(renew));
+    script.say(&log, Predicate::SessionRenew(script.renewal(script.token.clone())));
     bench.signer.hold(Err(SignerError::Crypto));
     let refused = log.append(&script.chain, |link| script.decision(link, Effect::Deny, None)).unwrap().wait();
     assert!(refused.is_err());

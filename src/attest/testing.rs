@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::predicate::{ClientRef, Decision, RequestRef, SessionClose, SessionOpen, TokenClaims, TokenRef};
+use super::predicate::{
+    ClientRef, Decision, RequestRef, SessionClose, SessionOpen, SessionRenew, TokenClaims, TokenRef,
+};
 use super::segment::{Medium, Open, open_file};
 use super::{
     Chain, CloseReason, Config, Direction, Durability, GatewayInfo, Link, Log, LogError, PolicySource,
@@ -27,7 +29,7 @@ use crate::domain::random;
 use crate::domain::recorder::Silent;
 use crate::domain::refusal::DenyReason;
 use crate::keys::testing::Authority;
-use crate::keys::{ActiveKey, Signer, SignerError};
+use crate::keys::{ActiveKey, PublicSvid, Signer, SignerError};
 
 /// The moment at which tests happen.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_767_323_045);
@@ -221,15 +223,17 @@ pub(crate) struct Script {
     pub(crate) chain: Chain,
     pub(crate) id: SessionId,
     pub(crate) token: TokenRef,
+    pub(crate) key: Arc<PublicSvid>,
 }
 
 impl Script {
     pub(crate) fn new(signer: &Held) -> Self {
         let id = SessionId::from_uuid(random::uuid_v4().unwrap());
-        let kid = signer.current().unwrap().id().as_str().into();
+        let key = Arc::new(PublicSvid::from(&*signer.current_key()));
+        let kid = key.id().as_str().into();
         let jti = TokenId::from_uuid(random::uuid_v4().unwrap());
         let token = TokenRef { jti, kid, sha256: Sha256Digest::of(id.to_string().as_bytes()) };
-        Self { chain: Chain::for_session(id), id, token }
+        Self { chain: Chain::for_session(id), id, token, key }
     }
 
     pub(crate) fn decision(&self, link: &Link, effect: Effect, token: Option<TokenRef>) -> Statement {
@@ -277,6 +281,7 @@ impl Script {
     pub(crate) fn opening(&self) -> SessionOpen {
         SessionOpen {
             token: self.token.clone(),
+            key: self.key.clone(),
             claims: self.claims(),
             policy_set: policy_set(),
             schema: Sha256Digest::of(b"schema"),
@@ -287,6 +292,10 @@ impl Script {
             evidence: EvidenceKind::Peer,
             handshake: None,
         }
+    }
+
+    pub(crate) fn renewal(&self, token: TokenRef) -> SessionRenew {
+        SessionRenew { token, key: self.key.clone(), claims: self.claims() }
     }
 
     pub(crate) fn closing(&self) -> SessionClose {

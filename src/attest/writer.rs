@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::archive::TrustArchive;
 use super::chain::Position;
 use super::config::Durability;
 use super::directory::{Layout, Lock};
@@ -21,11 +22,11 @@ use super::queue::{Job, Queued, Record};
 use super::receipt::Receipt;
 use super::segment::{Open, Segments};
 use super::statement::GatewayInfo;
-use super::{archive, tail};
+use super::tail;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::recorder::SharedRecorder;
-use crate::keys::Signer;
+use crate::keys::{PublicSvid, Signer};
 
 /// Most records, and most bytes of payload, that share one write.
 const BATCH_RECORDS: usize = 1024;
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     /// The gateway's own chain.
     position: Position,
     key: Option<Signing>,
+    archive: TrustArchive,
     /// Records of this run.
     records: u64,
     gap: Option<Gap>,
@@ -84,6 +86,7 @@ impl Writer {
         let end = tail::recover(&parts.layout)?;
         let segments =
             Segments::open(&parts.layout, end.index, end.good, parts.segment_bytes, parts.open.clone())?;
+        let archive = TrustArchive::new(parts.layout.clone());
         Ok(Self {
             parts,
             segments,
@@ -91,6 +94,7 @@ impl Writer {
             torn: end.torn,
             position: Position::default(),
             key: None,
+            archive,
             records: 0,
             gap: None,
             ended: None,
@@ -208,6 +212,9 @@ impl Writer {
                     Err(AppendError::RolledBack)
                 }
                 Queued::Record(record) => {
+                    if let Some(key) = &record.key {
+                        self.archive.keep(key)?;
+                    }
                     draft.sign(record.time, &record.payload)?;
                     Ok((record.digest, record.link.seq))
                 }
@@ -337,7 +344,7 @@ impl Writer {
     }
 
     /// The key that signs now, archived if it is new.
-    fn current(&self) -> Result<Signing, AppendError> {
+    fn current(&mut self) -> Result<Signing, AppendError> {
         let key = self.parts.signer.current()?;
         if let Some(known) = self.key.as_ref().filter(|known| known.is(&key)) {
             return Ok(known.clone());
@@ -345,7 +352,7 @@ impl Writer {
         if key.spiffe_id() != &self.parts.gateway.spiffe_id {
             return Err(AppendError::Identity(key.spiffe_id().clone()));
         }
-        let reference = archive::key(&self.parts.layout, &key)?;
+        let reference = self.archive.keep(&PublicSvid::from(&*key))?;
         Ok(Signing { key, reference })
     }
 

@@ -130,6 +130,7 @@ impl Shared {
         let client = self.client.as_ref();
         let record = SessionOpen {
             token: token_ref(issued),
+            key: Arc::clone(&issued.key),
             claims: renew::claims(&issued.claims),
             policy_set: engine.digest(),
             schema: engine.schema_digest(),

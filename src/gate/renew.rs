@@ -65,7 +65,11 @@ impl Shared {
             tracing::warn!(target: "chancery::session", session = %self.id, %error, "the token could not be renewed");
             DenyReason::SignerUnavailable
         })?;
-        let record = SessionRenew { token: token_ref(&issued), claims: claims(&issued.claims) };
+        let record = SessionRenew {
+            token: token_ref(&issued),
+            key: Arc::clone(&issued.key),
+            claims: claims(&issued.claims),
+        };
         let appended = {
             let core = self.core.lock();
             if core.phase == Phase::Over {

@@ -119,7 +119,7 @@ impl Current {
 
 /// Names an issued token in records.
 pub(super) fn token_ref(issued: &IssuedToken) -> TokenRef {
-    TokenRef { jti: issued.claims.jti, kid: issued.kid.as_str().into(), sha256: issued.sha256 }
+    TokenRef { jti: issued.claims.jti, kid: issued.key.id().as_str().into(), sha256: issued.sha256 }
 }
 
 impl Shared {

@@ -14,8 +14,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::{IdError, SpiffeId};
 
-/// Most roots in one bundle.
+/// Most roots in one bundle, and in all that a verifier brings together (a CA that rotates daily, for years).
 const MAX_ROOTS: usize = 64;
+const MAX_UNION: usize = 4096;
 
 /// Why a text is no trust bundle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum BundleError {
     /// Too many roots.
     #[error("a trust bundle has 1 to {MAX_ROOTS} roots, this one has {0}")]
     Count(usize),
+    /// Too many roots in several bundles.
+    #[error("the trust bundles have more than {MAX_UNION} roots between them")]
+    Union,
 }
 
 /// The roots that vouch for the SVIDs of one trust domain.
@@ -66,16 +70,18 @@ pub enum BundleError {
 pub struct TrustBundle {
     trust_domain: String,
     roots: Vec<Root>,
+    thumbprint: Sha256Digest,
     sequence: Option<u64>,
     refresh_hint: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
-struct Root {
+pub(super) struct Root {
+    pub(super) thumbprint: Sha256Digest,
     der: CertificateDer<'static>,
-    anchor: TrustAnchor<'static>,
-    not_before: Timestamp,
-    not_after: Timestamp,
+    pub(super) anchor: TrustAnchor<'static>,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
 }
 
 /// What there is to say of a root.
@@ -128,9 +134,42 @@ impl TrustBundle {
         for (index, der) in ders.into_iter().enumerate() {
             roots.push(Root::read(index, der, id.trust_domain())?);
         }
-        roots.sort_by_key(|root| Sha256Digest::of(&root.der));
+        Ok(Self::of(id.trust_domain().to_owned(), roots))
+    }
+
+    fn of(trust_domain: String, mut roots: Vec<Root>) -> Self {
+        roots.sort_by_key(|root| root.thumbprint);
         roots.dedup_by(|a, b| a.der == b.der);
-        Ok(Self { trust_domain: id.trust_domain().to_owned(), roots, sequence: None, refresh_hint: None })
+        let pem: String = roots.iter().map(|root| encode_certificate(&root.der)).collect();
+        let thumbprint = Sha256Digest::of(pem.as_bytes());
+        Self { trust_domain, roots, thumbprint, sequence: None, refresh_hint: None }
+    }
+
+    /// All roots of several bundles of one trust domain, as a verifier needs them for what was signed over a long
+    /// time. Each root counts in its own time only, as ever.
+    ///
+    /// # Errors
+    /// No bundle, another trust domain, or more than 4,096 roots.
+    pub fn union(bundles: impl IntoIterator<Item = Self>) -> Result<Self, BundleError> {
+        let mut bundles = bundles.into_iter();
+        let Some(Self { trust_domain, mut roots, .. }) = bundles.next() else {
+            return Err(BundleError::Empty);
+        };
+        for bundle in bundles {
+            if bundle.trust_domain != trust_domain {
+                let (found, expected) = (bundle.trust_domain, trust_domain);
+                return Err(BundleError::OtherDomain { index: roots.len(), found, expected });
+            }
+            roots.extend(bundle.roots);
+            if roots.len() > MAX_UNION {
+                roots.sort_by_key(|root| root.thumbprint);
+                roots.dedup_by(|a, b| a.der == b.der);
+            }
+            if roots.len() > MAX_UNION {
+                return Err(BundleError::Union);
+            }
+        }
+        Ok(Self::of(trust_domain, roots))
     }
 
     /// From one root that names its own trust domain (X509-SVID §4.2).
@@ -212,7 +251,7 @@ impl TrustBundle {
         self.roots.iter().map(|root| {
             let key = svid::parse(&root.der).and_then(|c| Ok(PublicKey::from_spki(c.public_key())?)).ok();
             RootFacts {
-                thumbprint: Sha256Digest::of(&root.der),
+                thumbprint: root.thumbprint,
                 not_before: root.not_before,
                 not_after: root.not_after,
                 algorithm: key.as_ref().map_or("RSA", |key| key.algorithm().as_str()),
@@ -253,15 +292,16 @@ impl TrustBundle {
     }
 
     /// SHA-256 of [`TrustBundle::to_pem`]: the digest of the file as which it is archived.
-    pub fn thumbprint(&self) -> Sha256Digest {
-        Sha256Digest::of(self.to_pem().as_bytes())
+    pub const fn thumbprint(&self) -> Sha256Digest {
+        self.thumbprint
     }
 
     /// The roots that were valid at `at`; webpki itself does not look at an anchor's validity.
-    pub(super) fn anchors_at(&self, at: Timestamp) -> Vec<TrustAnchor<'static>> {
+    pub(super) fn valid_at(&self, at: Timestamp) -> impl Iterator<Item = &Root> {
         let second = at.as_secs();
-        let valid = |root: &&Root| root.not_before.as_secs() <= second && second <= root.not_after.as_secs();
-        self.roots.iter().filter(valid).map(|root| root.anchor.clone()).collect()
+        let valid =
+            move |root: &&Root| root.not_before.as_secs() <= second && second <= root.not_after.as_secs();
+        self.roots.iter().filter(valid)
     }
 }
 
@@ -298,7 +338,8 @@ impl Root {
             Ok(anchor) => anchor.to_owned(),
             Err(error) => return Err(fail(SvidError::Unreadable(error.to_string()))),
         };
-        Ok(Self { der, anchor, not_before, not_after })
+        let thumbprint = Sha256Digest::of(&der);
+        Ok(Self { thumbprint, der, anchor, not_before, not_after })
     }
 }
 

@@ -4,7 +4,7 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime}
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::bundle::TrustBundle;
+use super::bundle::{Root, TrustBundle};
 use super::public_key::PublicKey;
 use super::svid::{self, SvidError};
 use crate::domain::clock::Timestamp;
@@ -14,6 +14,9 @@ use crate::domain::ids::{KeyId, SpiffeId};
 /// Longest chain, and largest certificate in bytes: both far above what SPIRE issues.
 const MAX_CERTIFICATES: usize = 8;
 const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+
+/// How many roots are tried at once.
+const ROOTS_AT_ONCE: usize = 16;
 
 /// The algorithms that may stand under a certificate: those of SPIRE's CA key types.
 const ACCEPTED: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -81,6 +84,12 @@ pub struct VerifiedLeaf {
     pub not_before: Timestamp,
     /// Until when, that second included.
     pub not_after: Timestamp,
+    /// Thumbprint (SHA-256 of the DER) of the root that vouches for it.
+    pub root: Sha256Digest,
+    /// From when this very path holds, root and intermediates included.
+    pub from: Timestamp,
+    /// Until when it does, that second included.
+    pub to: Timestamp,
 }
 
 impl CertificateChain {
@@ -155,16 +164,10 @@ impl CertificateChain {
         }
         let time =
             UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(second).unwrap_or(0)));
-        let anchors = bundle.anchors_at(at);
-        EndEntityCert::try_from(&self.leaf)
-            .and_then(|certificate| {
-                // Without an extended key usage anything goes; with one, `read_leaf` asked for both already.
-                let usage = KeyUsage::client_auth();
-                certificate
-                    .verify_for_usage(ACCEPTED, &anchors, &self.intermediates, time, usage, None, None)
-                    .map(|_path| ())
-            })
-            .map_err(ChainError::Path)?;
+        let roots: Vec<&Root> = bundle.valid_at(at).collect();
+        let path = self.path(&roots, time).map_err(ChainError::Path)?;
+        let from = path.from.max(leaf.not_before);
+        let to = path.to.min(leaf.not_after);
         let key_id = KeyId::new(&leaf.spiffe_id, &self.leaf_thumbprint().to_base64url());
         Ok(VerifiedLeaf {
             spiffe_id: leaf.spiffe_id,
@@ -172,8 +175,67 @@ impl CertificateChain {
             key_id,
             not_before: leaf.not_before,
             not_after: leaf.not_after,
+            root: path.root,
+            from,
+            to,
         })
     }
+
+    /// A path to one of `roots`, and how long it holds. They are tried a few at a time: webpki gives up after 100
+    /// signatures, which many roots of one name (a CA's generations) would use up.
+    fn path(&self, roots: &[&Root], time: UnixTime) -> Result<Path, webpki::Error> {
+        let certificate = EndEntityCert::try_from(&self.leaf)?;
+        // Without an extended key usage anything goes; with one, `read_leaf` asked for both already.
+        let usage = KeyUsage::client_auth();
+        let mut failure = webpki::Error::UnknownIssuer;
+        for roots in roots.chunks(ROOTS_AT_ONCE) {
+            let anchors: Vec<_> = roots.iter().map(|root| root.anchor.clone()).collect();
+            let verified = certificate.verify_for_usage(
+                ACCEPTED,
+                &anchors,
+                &self.intermediates,
+                time,
+                usage,
+                None,
+                None,
+            );
+            let path = match verified {
+                Ok(path) => path,
+                Err(error) => {
+                    failure = error;
+                    continue;
+                }
+            };
+            let same = |root: &&&Root| root.anchor == *path.anchor();
+            let Some(root) = roots.iter().find(same) else { return Err(webpki::Error::UnknownIssuer) };
+            let (mut from, mut to) = (root.not_before, root.not_after);
+            for certificate in path.intermediate_certificates() {
+                let der = certificate.der();
+                let Ok(certificate) = svid::parse(&der) else { return Err(webpki::Error::BadDer) };
+                let (not_before, not_after) = svid::validity(&certificate);
+                (from, to) = (from.max(not_before), to.min(not_after));
+            }
+            return Ok(Path { root: root.thumbprint, from, to });
+        }
+        Err(failure)
+    }
+
+    /// This chain with the intermediates of `other` that it lacks, if `other` is of the same leaf: an intermediate CA
+    /// may be renewed while the leaf stays.
+    pub fn joined(&self, other: &Self) -> Option<Self> {
+        if self.leaf != other.leaf {
+            return None;
+        }
+        let more = other.intermediates.iter().filter(|der| !self.intermediates.contains(der));
+        Self::from_ders(self.ders().chain(more.map(AsRef::as_ref)).map(<[u8]>::to_vec)).ok()
+    }
+}
+
+/// A way from the leaf to a root.
+struct Path {
+    root: Sha256Digest,
+    from: Timestamp,
+    to: Timestamp,
 }
 
 /// One certificate as PEM with LF line ends.

@@ -10,11 +10,11 @@ use super::jws;
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::{KeyId, ServerName, SessionId, TokenId};
+use crate::domain::ids::{ServerName, SessionId, TokenId};
 use crate::domain::random;
 use crate::domain::revision::Revision;
 use crate::domain::secret::Secret;
-use crate::keys::Signer;
+use crate::keys::{PublicSvid, Signer};
 
 /// What a token is issued for: an admitted caller's session.
 #[derive(Debug, Clone)]
@@ -42,8 +42,8 @@ pub struct IssuedToken {
     pub token: Secret,
     /// What it says.
     pub claims: Claims,
-    /// The key that signed it.
-    pub kid: KeyId,
+    /// The public side of the key that signed it.
+    pub key: Arc<PublicSvid>,
     /// SHA-256 of the token's text.
     pub sha256: Sha256Digest,
     /// Its `exp`.
@@ -101,6 +101,7 @@ impl Issuer {
         let token = jws::sign(&key, &payload)?;
         let sha256 = Sha256Digest::of(token.as_bytes());
         let expires = Timestamp::from_secs(exp);
-        Ok(IssuedToken { token: Secret::new(token), claims, kid: key.id().clone(), sha256, expires })
+        let key = Arc::new(PublicSvid::from(&*key));
+        Ok(IssuedToken { token: Secret::new(token), claims, key, sha256, expires })
     }
 }

@@ -49,8 +49,7 @@ fn decisions_carry_the_token_that_their_session_was_given() {
     let renewed = session(|script, log| {
         script.open(log);
         let token = predicate::TokenRef { sha256: Sha256Digest::of(b"2"), ..script.token.clone() };
-        let renew = predicate::SessionRenew { token: token.clone(), claims: script.claims() };
-        script.say(log, Predicate::SessionRenew(renew));
+        script.say(log, Predicate::SessionRenew(script.renewal(token.clone())));
         decide(script, log, Some(token));
         script.allow(log);
     });

@@ -102,8 +102,8 @@ fn an_issued_token_says_who_was_admitted_and_verifies() {
     assert_eq!((claims.iat, claims.nbf, claims.exp), (now().as_secs(), now().as_secs(), secs(900).as_secs()));
     assert_eq!(claims.amr, ["peer"]);
     assert_eq!(claims.cnf, *admitted(None).binding());
-    assert_eq!((verified.kid(), verified.sha256()), (&issued.kid, issued.sha256));
-    assert_eq!(issued.kid, *bench.key.0.id(), "the kid of the token is the keyid of attestations");
+    assert_eq!((verified.kid(), verified.sha256()), (issued.key.id(), issued.sha256));
+    assert_eq!(issued.key.id(), bench.key.0.id(), "the kid of the token is the keyid of attestations");
     assert!(issued.token.expose().len() < MAX_TOKEN_BYTES);
 }
 

@@ -31,7 +31,7 @@ fn our_tokens_verify_there() {
     let key = DecodingKey::from_ec_components(&x, &y).unwrap();
     let there = decode::<Value>(issued.token.expose(), &key, &validation()).unwrap();
     assert_eq!(there.claims, serde_json::to_value(&issued.claims).unwrap());
-    assert_eq!(there.header.kid.as_deref(), Some(issued.kid.as_str()));
+    assert_eq!(there.header.kid.as_deref(), Some(issued.key.id().as_str()));
     assert_eq!(there.header.typ.as_deref(), Some(TYP));
 }
 
