@@ -28,18 +28,20 @@ PATIENCE = 90
 
 
 class Checks:
-    """Counts and prints, one plain line a check."""
+    """Counts and prints, one plain line a check; groups may check from several threads."""
 
     def __init__(self):
         self.passed = self.failed = 0
+        self.lock = threading.Lock()
 
     def check(self, name, holds, detail=""):
-        if holds:
-            self.passed += 1
-            print(f"ok    {name}", flush=True)
-        else:
-            self.failed += 1
-            print(f"FAIL  {name}" + (f": {str(detail)[:600]}" if detail != "" else ""), flush=True)
+        with self.lock:
+            if holds:
+                self.passed += 1
+                print(f"ok    {name}", flush=True)
+            else:
+                self.failed += 1
+                print(f"FAIL  {name}" + (f": {str(detail)[:600]}" if detail != "" else ""), flush=True)
         return bool(holds)
 
     def same(self, name, got, wanted):
@@ -54,8 +56,9 @@ class Checks:
 
 
 def environment(home):
-    """The environment of everything started here: its own state directory, no proxy, no telemetry."""
-    keep = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("OTEL_")}
+    """The environment of everything started here: its own state directory, no proxy, no telemetry, no other SPIRE."""
+    left_out = ("OTEL_", "SPIFFE_")
+    keep = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith(left_out)}
     return {**keep, "XDG_STATE_HOME": str(Path(home) / "state"), "INTEROP_NODE": str(CACHE / "node"), "NO_PROXY": "*"}
 
 
@@ -165,9 +168,11 @@ def run_command(home, policies, command, name):
 
 
 class Serve(Process):
-    """`chancery serve` with one server, on a port of the system's choice, with a bootstrap secret."""
+    """`chancery serve` with one server, on a port of the system's choice, with a bootstrap secret.
 
-    def __init__(self, home, policies, name, server, durability="fsync", log=None):
+    `more` goes into its configuration beside that."""
+
+    def __init__(self, home, policies, name, server, durability="fsync", log=None, more=None):
         self.home, self.name = Path(home), name
         self.log = Path(log) if log else self.home / "log"
         secret, address = self.home / "bootstrap.secret", self.home / "address"
@@ -178,6 +183,7 @@ class Serve(Process):
             "policies": str(policies),
             "log": {"dir": str(self.log), "durability": durability},
             "admission": {"bootstrap": {"file": str(secret)}},
+            **(more or {}),
         }
         file = self.home / "chancery.yaml"
         file.write_text(json.dumps(config))  # JSON is YAML

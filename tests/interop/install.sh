@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Installs the pinned servers and clients of other projects below tests/interop/.cache, once for each set of pins.
-# It uses npm and pip as they are configured on this machine.
+# It uses npm, pip and go as they are configured on this machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-for tool in node npm python3; do
+for tool in node npm python3 go; do
   command -v "$tool" >/dev/null || { echo "install.sh: $tool is needed and is not on the PATH" >&2; exit 2; }
 done
+
+# SPIRE has pins of its own: another version of an npm package is no reason to build it again.
+bash build-spire.sh "$PWD/.cache/spire"
 
 pins=$(cat package.json package-lock.json requirements-v1.txt requirements-v2.txt | sha256sum | cut -d' ' -f1)
 if [ "$(cat .cache/pins 2>/dev/null || true)" = "$pins" ]; then
   exit 0
 fi
 
-rm -rf .cache
+rm -rf .cache/pins .cache/node .cache/py-v1 .cache/py-v2
 mkdir -p .cache/node
 cp package.json package-lock.json .cache/node/
 (cd .cache/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
