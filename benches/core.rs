@@ -17,7 +17,7 @@ use chancery::domain::principal::Principal;
 use chancery::domain::random;
 use chancery::domain::recorder::Silent;
 use chancery::domain::revision::Revision;
-use chancery::identity::{Config, Identity};
+use chancery::identity::{Config, Identity, Local};
 use chancery::keys::Signer as _;
 use chancery::policy::{Action, Catalogue, Engine, PolicySources, Query, SessionFacts, ToolDefinition};
 use chancery::wire::Frame;
@@ -98,7 +98,12 @@ fn decide(c: &mut Criterion) {
 
 fn sign(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
-    let identity = Identity::open(&Config::local(dir.path().join("identity")), Clock::system()).unwrap();
+    let identity = Identity::open_local(
+        &Local::in_dir(dir.path().join("identity")),
+        Config::DEFAULT_LEAD,
+        Clock::system(),
+    )
+    .unwrap();
     let key = identity.current().unwrap();
     let payload = attest::dsse::pae(attest::dsse::PAYLOAD_TYPE, &[b'x'; 1500]);
     c.bench_function("sign/1.5KB", |b| b.iter(|| key.sign(&payload).unwrap()));
@@ -110,7 +115,12 @@ fn append(c: &mut Criterion) {
     group.sample_size(50);
     for durability in [Durability::Written, Durability::Fsync] {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity::open(&Config::local(dir.path().join("identity")), Clock::system()).unwrap();
+        let identity = Identity::open_local(
+            &Local::in_dir(dir.path().join("identity")),
+            Config::DEFAULT_LEAD,
+            Clock::system(),
+        )
+        .unwrap();
         let gateway = GatewayInfo {
             spiffe_id: identity.spiffe_id().clone(),
             version: "bench".to_owned(),

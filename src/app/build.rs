@@ -42,7 +42,7 @@ pub(super) async fn core(
     let clock = Clock::system();
     let telemetry = telemetry(config).await?;
     let recorder = telemetry.recorder();
-    let identity = Identity::open(&config.identity, clock.clone())?;
+    let identity = Identity::open(&config.identity, clock.clone()).await?;
     let admission = admission(&config.admission, &clock, &telemetry, tell)?;
     let run = GatewayRunId::from_uuid(random::uuid_v7(clock.now())?);
     let version = env!("CARGO_PKG_VERSION").to_owned();

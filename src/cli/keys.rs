@@ -1,7 +1,7 @@
 //! `chancery keys`: the signing identity, for people (`show`) and for verifiers (`bundle`, `jwks`). Only looks.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use miette::miette;
@@ -89,9 +89,19 @@ fn print(
     }
 }
 
+/// Where the keys are; of SPIRE's the public halves.
+fn dir(config: &identity::Config) -> &Path {
+    match &config.kind {
+        Kind::Local(local) => &local.dir,
+        Kind::Spire(spire) => &spire.dir,
+    }
+}
+
 fn as_text(identity: &Identity, config: &identity::Config) -> String {
-    let Kind::Local(local) = &config.kind;
-    let mut text = format!("identity   {}\ndirectory  {}\n", identity.spiffe_id(), local.dir.display());
+    let mut text = format!("identity   {}\ndirectory  {}\n", identity.spiffe_id(), dir(config).display());
+    if let Kind::Spire(spire) = &config.kind {
+        text.push_str(&format!("from       the SPIRE agent at {}\n", spire.socket));
+    }
     for key in identity.describe() {
         let file =
             key.file.as_ref().map(|file| format!("\n           {}", file.display())).unwrap_or_default();
@@ -109,7 +119,6 @@ fn as_text(identity: &Identity, config: &identity::Config) -> String {
 }
 
 fn as_json(identity: &Identity, config: &identity::Config) -> serde_json::Value {
-    let Kind::Local(local) = &config.kind;
     let key = |key: KeyDescription| {
         serde_json::json!({
             "role": key.role.as_str(),
@@ -123,13 +132,19 @@ fn as_json(identity: &Identity, config: &identity::Config) -> serde_json::Value 
     };
     serde_json::json!({
         "spiffe_id": identity.spiffe_id().as_str(),
-        "directory": local.dir,
+        "kind": match &config.kind {
+            Kind::Local(_) => "local",
+            Kind::Spire(_) => "spire",
+        },
+        "directory": dir(config),
         "keys": identity.describe().into_iter().map(key).collect::<Vec<_>>(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::domain::clock::Timestamp;
     use crate::keys::{Jwks, Signer as _, TrustBundle};
@@ -151,6 +166,11 @@ mod tests {
             identity::Config { kind: Kind::Local(local), lead: identity::Config::DEFAULT_LEAD }
         }
 
+        fn opened(&self) -> Arc<Identity> {
+            let Kind::Local(local) = self.config().kind else { panic!("not a local identity") };
+            Identity::open_local(&local, identity::Config::DEFAULT_LEAD, self.clock.clone()).unwrap()
+        }
+
         fn printed(&self, command: &Command) -> Result<String, Failure> {
             let mut out = Vec::new();
             print(command, &self.config(), self.clock.clone(), &mut out)?;
@@ -161,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_what_verifiers_read() {
         let place = Place::new();
-        let identity = Identity::open(&place.config(), place.clock.clone()).unwrap();
+        let identity = place.opened();
         let kid = identity.current().unwrap().id().to_string();
         for format in [Format::Pem, Format::Spiffe] {
             let text = place.printed(&Command::Bundle { format }).unwrap();
@@ -180,7 +200,7 @@ mod tests {
     #[test]
     fn the_text_names_ids_validity_thumbprints_and_files_and_nothing_secret() {
         let place = Place::new();
-        let identity = Identity::open(&place.config(), place.clock.clone()).unwrap();
+        let identity = place.opened();
         let text = place.printed(&Command::Show { json: false }).unwrap();
         for key in identity.describe() {
             assert!(text.contains(&key.id) && text.contains(&key.thumbprint), "{text}");

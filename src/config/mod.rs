@@ -17,6 +17,7 @@ mod raw;
 mod resolve;
 mod schema;
 mod servers;
+mod signing;
 mod strict;
 #[cfg(test)]
 mod tests;

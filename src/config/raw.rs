@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
@@ -109,13 +110,51 @@ pub(super) enum Durability {
     Queued,
 }
 
+/// The signing identity: a word, or a mapping.
+#[derive(Debug, Default)]
+pub(super) struct Identity(pub(super) IdentityMapping);
+
 /// The signing identity.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Identity {
+pub(super) struct IdentityMapping {
+    /// Where keys come from. Without it: `spire` when there is a `spire` section, else `auto`.
+    pub(super) kind: Option<At<IdentityKind>>,
+    /// How long a new key is published before it signs: `30s` by default. The JWKS may be cached no longer than this.
+    pub(super) publish_ahead: Option<At<String>>,
+    /// The identity that a SPIRE agent gives.
+    pub(super) spire: Option<At<SpireIdentity>>,
     /// The embedded identity: a trust domain of our own, kept in a directory.
-    #[serde(default)]
-    pub(super) local: LocalIdentity,
+    pub(super) local: Option<At<LocalIdentity>>,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum IdentityKind {
+    /// From SPIRE when a socket is configured or `SPIFFE_ENDPOINT_SOCKET` is set, else local. Decided once, at start.
+    Auto,
+    /// From a SPIRE agent, by the SPIFFE Workload API.
+    Spire,
+    /// From a trust domain of our own, kept in a directory.
+    Local,
+}
+
+/// The identity that a SPIRE agent gives.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpireIdentity {
+    /// The Workload API's address, such as `unix:///run/spire/agent.sock`. Default: `SPIFFE_ENDPOINT_SOCKET`.
+    pub(super) socket: Option<At<String>>,
+    /// The gateway's SPIFFE ID, when the agent offers several; the first by default.
+    pub(super) spiffe_id: Option<At<String>>,
+    /// The hint of the gateway's entry, instead of its SPIFFE ID.
+    pub(super) hint: Option<At<String>>,
+    /// How long to wait for the first SVID at start: `15s` by default.
+    pub(super) initial_sync_timeout: Option<At<String>>,
+    /// Where public chains are kept, so that old tokens can be verified after a restart; mode 0700. Default:
+    /// `$XDG_STATE_HOME/chancery/spire`.
+    pub(super) dir: Option<At<String>>,
 }
 
 /// The embedded identity.
@@ -219,6 +258,61 @@ pub(super) enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        enum Shape {
+            Word(IdentityKind),
+            Mapping(IdentityMapping),
+        }
+
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`auto`, `spire`, `local` or a mapping")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Shape, E> {
+                IdentityKind::deserialize(word.into_deserializer()).map(Shape::Word)
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
+                IdentityMapping::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(Shape::Mapping)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for Shape {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Visitor)
+            }
+        }
+
+        let spanned = Spanned::<Shape>::deserialize(deserializer)?;
+        Ok(Self(match spanned.value {
+            Shape::Mapping(mapping) => mapping,
+            Shape::Word(value) => {
+                let kind = Some(At { value, span: range(spanned.referenced) });
+                IdentityMapping { kind, ..IdentityMapping::default() }
+            }
+        }))
+    }
+}
+
+impl JsonSchema for Identity {
+    fn schema_name() -> Cow<'static, str> {
+        "Identity".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (word, mapping) =
+            (generator.subschema_for::<IdentityKind>(), generator.subschema_for::<IdentityMapping>());
+        json_schema!({ "anyOf": [word, mapping] })
+    }
 }
 
 /// One path or a list of them.

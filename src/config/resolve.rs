@@ -3,17 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use super::diagnostic::Mistakes;
 use super::environment::Environment;
 use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
-use crate::domain::ids::SpiffeId;
 use crate::domain::limits::Limits;
 use crate::proxy::config::ListenConfig;
-use crate::{admission, attest, identity, telemetry};
+use crate::{admission, attest, telemetry};
 
 /// Turns the file into settings, where nothing is missing.
 pub(super) struct Resolver<'a> {
@@ -44,7 +42,7 @@ impl Resolver<'_> {
             servers: self.servers(&raw.servers),
             policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
             log: self.log(&raw.log, &limits),
-            identity: self.identity(&raw.identity.local),
+            identity: self.identity(&raw.identity.0),
             admission,
             session: self.session(&raw.session),
             limits,
@@ -135,27 +133,6 @@ impl Resolver<'_> {
         let dir = self.path_or(raw.dir.as_ref(), |r| r.state.join("logs/serve"));
         let segment_bytes = self.size(raw.segment.as_ref(), 64 << 20, 64 << 10, 16 << 30);
         attest::Config { durability, segment_bytes, queue: limits.queued_records, ..attest::Config::at(dir) }
-    }
-
-    fn identity(&mut self, raw: &raw::LocalIdentity) -> identity::Config {
-        let dir = self.path_or(raw.dir.as_ref(), |r| r.state.join("identity"));
-        let path = raw.path.as_ref().map_or(identity::Local::DEFAULT_PATH, |path| path.value.as_str());
-        let domain = raw.trust_domain.as_ref().map_or("example.org", |domain| domain.value.as_str());
-        if let Err(error) = SpiffeId::from_str(&format!("spiffe://{domain}{path}")) {
-            let at = raw.path.as_ref().or(raw.trust_domain.as_ref()).map_or(0..0, |at| at.span.clone());
-            self.mistakes.add(&at, error.to_string(), "a path begins with `/`");
-        }
-        let default = identity::Local::in_dir(&dir);
-        let bounds =
-            [identity::Local::DEFAULT_SVID_TTL, identity::Local::MIN_SVID_TTL, identity::Local::MAX_SVID_TTL];
-        let [ttl, least, most] = bounds.map(|bound| bound.as_secs());
-        let local = identity::Local {
-            svid_ttl: self.duration(raw.svid_ttl.as_ref(), ttl, least, most),
-            trust_domain: raw.trust_domain.as_ref().map(|domain| domain.value.clone()),
-            path: path.to_owned(),
-            ..default
-        };
-        identity::Config { kind: identity::Kind::Local(local), ..identity::Config::local(dir) }
     }
 
     fn admission(&mut self, raw: &raw::Raw) -> admission::Config {
@@ -264,12 +241,22 @@ impl Resolver<'_> {
         path.map(|path| self.path(path))
     }
 
-    fn path_or(&self, path: Option<&At<String>>, default: impl FnOnce(&Self) -> PathBuf) -> PathBuf {
+    pub(super) fn path_or(
+        &self,
+        path: Option<&At<String>>,
+        default: impl FnOnce(&Self) -> PathBuf,
+    ) -> PathBuf {
         self.optional_path(path).unwrap_or_else(|| default(self))
     }
 
     /// A duration in seconds, within bounds.
-    fn duration(&mut self, raw: Option<&At<String>>, default: u64, least: u64, most: u64) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        raw: Option<&At<String>>,
+        default: u64,
+        least: u64,
+        most: u64,
+    ) -> Duration {
         let Some(raw) = raw else { return Duration::from_secs(default) };
         match values::duration(&raw.value) {
             Some(duration)

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::ids::SpiffeId;
+
 /// A signing identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -17,6 +19,29 @@ pub struct Config {
 pub enum Kind {
     /// A trust domain persisted in a directory.
     Local(Local),
+    /// SVIDs that SPIRE issues.
+    Spire(Spire),
+}
+
+/// SPIRE's SVIDs by the SPIFFE Workload API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spire {
+    /// The Workload API's address: `unix:///path`, or `tcp://` with a loopback address and a port (SPIFFE Workload
+    /// Endpoint §4).
+    pub socket: String,
+    /// Which SVID, when the agent offers several; without it and a hint the first.
+    pub spiffe_id: Option<SpiffeId>,
+    /// Which SVID, by the hint that its entry has.
+    pub hint: Option<String>,
+    /// How long to wait for the first SVID at start.
+    pub initial_sync_timeout: Duration,
+    /// The directory that public chains are kept in, mode 0700. It is made at the first start.
+    pub dir: PathBuf,
+}
+
+impl Spire {
+    /// How long to wait for the first SVID when nothing is configured.
+    pub const DEFAULT_INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(15);
 }
 
 /// The embedded trust domain.
@@ -57,6 +82,11 @@ impl Local {
 impl Config {
     /// How long a key is published before it signs when nothing is configured.
     pub const DEFAULT_LEAD: Duration = Duration::from_secs(30);
+
+    /// The shortest time that a key is published before it signs.
+    pub const MIN_LEAD: Duration = Duration::from_secs(1);
+    /// The longest.
+    pub const MAX_LEAD: Duration = Duration::from_secs(600);
 
     /// The embedded trust domain in `dir` with the defaults.
     pub fn local(dir: impl Into<PathBuf>) -> Self {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::spire::SpireError;
 use crate::domain::ids::IdError;
 use crate::domain::random::RandomError;
 use crate::keys::{BundleError, ChainError, KeyError, SignerError};
@@ -125,6 +126,9 @@ pub enum IdentityError {
     /// It was opened, but nothing can be signed with it now.
     #[error(transparent)]
     Unusable(SignerError),
+    /// SPIRE gives none.
+    #[error(transparent)]
+    Spire(#[from] SpireError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::describe::{KeyDescription, KeyRole};
-use super::material::{Published, PublishedKey};
+use super::material::{Published, PublishedKey, signing};
 use crate::domain::clock::Timestamp;
 use crate::keys::{Jwk, Jwks, KnownKey, SignerError};
 
@@ -21,12 +21,12 @@ impl Ring {
             let known = KnownKey { key: p.key.public_key().clone(), not_before, not_after };
             (p.key.id().as_str().to_owned(), known)
         });
-        let retired = published.retired.iter().map(|r| {
+        let public = published.public.iter().map(|r| {
             let (not_before, not_after) = (r.leaf.not_before, r.leaf.not_after);
             let known = KnownKey { key: r.leaf.key.clone(), not_before, not_after };
             (r.leaf.key_id.as_str().to_owned(), known)
         });
-        let by_kid = retired.chain(active).collect();
+        let by_kid = public.chain(active).collect();
         Self { published, by_kid }
     }
 
@@ -38,22 +38,16 @@ impl Ring {
         self.by_kid.get(kid)
     }
 
-    /// The key that signs at `now`: the newest whose lead has passed. One that is younger signs at once when there
-    /// is no other, or when the other ends before the lead does.
+    /// The key that signs at `now`.
     pub(super) fn current(&self, now: Timestamp) -> Result<&PublishedKey, SignerError> {
-        let valid = |p: &&PublishedKey| {
-            p.key.not_before().as_secs() <= now.as_secs() && now.as_secs() <= p.key.not_after().as_secs()
-        };
-        let ready = self.published.keys.iter().filter(valid).filter(|p| p.from <= now).max_by_key(|p| p.from);
-        let coming = self.published.keys.iter().filter(valid).filter(|p| p.from > now).min_by_key(|p| p.from);
-        match (ready, coming) {
-            (Some(ready), Some(coming)) if ready.key.not_after() <= coming.from => Ok(coming),
-            (Some(key), _) | (None, Some(key)) => Ok(key),
-            (None, None) => Err(self.why_none(now)),
-        }
+        let keys = &self.published.keys;
+        signing(keys, now).and_then(|index| keys.get(index)).ok_or_else(|| self.why_none(now))
     }
 
     fn why_none(&self, now: Timestamp) -> SignerError {
+        if let Some(why) = &self.published.withdrawn {
+            return SignerError::Withdrawn(why.clone());
+        }
         let Some(last) = self.published.keys.iter().max_by_key(|p| p.key.not_after()) else {
             return SignerError::Withdrawn("the source has no key".to_owned());
         };
@@ -69,7 +63,7 @@ impl Ring {
         let alive = |not_after: Timestamp| now.as_secs() <= not_after.as_secs();
         let active = self.published.keys.iter().filter(|p| alive(p.key.not_after()));
         let active = active.map(|p| Jwk::of_leaf(p.key.id(), p.key.public_key(), p.key.chain()));
-        let retired = self.published.retired.iter().filter(|r| alive(r.leaf.not_after));
+        let retired = self.published.public.iter().filter(|r| alive(r.leaf.not_after));
         let retired = retired.map(|r| Jwk::of_leaf(&r.leaf.key_id, &r.leaf.key, &r.chain));
         Jwks { keys: active.chain(retired).collect() }
     }
@@ -100,8 +94,8 @@ impl Ring {
             not_after: p.key.not_after(),
             file: p.file.clone(),
         });
-        let retired = self.published.retired.iter().map(|r| KeyDescription {
-            role: KeyRole::Retired,
+        let retired = self.published.public.iter().map(|r| KeyDescription {
+            role: r.role,
             id: r.leaf.key_id.to_string(),
             algorithm: r.leaf.key.algorithm().as_str(),
             thumbprint: r.chain.leaf_thumbprint().to_string(),

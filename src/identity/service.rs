@@ -6,12 +6,13 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{Config, Kind};
+use super::config::{Config, Kind, Local};
 use super::describe::KeyDescription;
 use super::error::IdentityError;
 use super::local::{Access, LocalDomain};
-use super::material::Material;
+use super::material::{Material, Published};
 use super::ring::Ring;
+use super::spire::{self, Workload};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
 use crate::keys::{ActiveKey, Jwks, KnownKey, PublicKeySource, Signer, SignerError, TrustBundle};
@@ -27,31 +28,72 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Opens the identity, making it where it does not exist yet. It has a key that signs when this returns.
+    /// Opens the identity: the embedded one is made where it does not exist yet, SPIRE's is waited for. It has a key
+    /// that signs when this returns.
     ///
     /// # Errors
     /// What is wrong, and the fix. There is no substitute for an identity that can't be opened.
-    pub fn open(config: &Config, clock: Clock) -> Result<Arc<Self>, IdentityError> {
-        let identity = Self::build(config, clock, Access::Make)?;
-        identity.current().map_err(IdentityError::Unusable)?;
-        Ok(identity)
+    pub async fn open(config: &Config, clock: Clock) -> Result<Arc<Self>, IdentityError> {
+        match &config.kind {
+            Kind::Local(local) => Self::open_local(local, config.lead, clock),
+            Kind::Spire(spire) => {
+                let workload = Workload::connect(spire, config.lead, &clock).await?;
+                let spiffe_id = workload.spiffe_id().clone();
+                let published = workload.refresh(clock.now())?;
+                Self::ready(Self::new(spiffe_id, Box::new(workload), published, config.lead, clock))
+            }
+        }
     }
 
-    /// Opens an identity that exists, to look at it: nothing is written, and the key may have expired.
+    /// Opens the embedded identity, making it where it does not exist yet.
+    ///
+    /// # Errors
+    /// As [`Identity::open`].
+    pub fn open_local(local: &Local, lead: Duration, clock: Clock) -> Result<Arc<Self>, IdentityError> {
+        Self::ready(Self::build_local(local, lead, clock, Access::Make)?)
+    }
+
+    /// Opens an identity that exists, to look at it: nothing is written, no agent is asked, and the key may have
+    /// expired. Of SPIRE's it shows what the gateway keeps, which is public.
     ///
     /// # Errors
     /// There is none, or as [`Identity::open`].
     pub fn inspect(config: &Config, clock: Clock) -> Result<Arc<Self>, IdentityError> {
-        Self::build(config, clock, Access::Look)
+        match &config.kind {
+            Kind::Local(local) => Self::build_local(local, config.lead, clock, Access::Look),
+            Kind::Spire(spire) => {
+                let (spiffe_id, published) = spire::look(&spire.dir, spire.spiffe_id.as_ref(), clock.now())?;
+                let material = Box::new(Still(published.clone()));
+                Ok(Self::new(spiffe_id, material, published, config.lead, clock))
+            }
+        }
     }
 
-    fn build(config: &Config, clock: Clock, access: Access) -> Result<Arc<Self>, IdentityError> {
-        let Kind::Local(local) = &config.kind;
+    fn build_local(
+        local: &Local,
+        lead: Duration,
+        clock: Clock,
+        access: Access,
+    ) -> Result<Arc<Self>, IdentityError> {
         let now = clock.now();
-        let domain = LocalDomain::open(local, config.lead, access, now)?;
-        let spiffe_id = domain.spiffe_id().clone();
-        let ring = RwLock::new(Ring::new(domain.refresh(now)?));
-        Ok(Arc::new(Self { spiffe_id, material: Box::new(domain), lead: config.lead, clock, ring }))
+        let domain = LocalDomain::open(local, lead, access, now)?;
+        let (spiffe_id, published) = (domain.spiffe_id().clone(), domain.refresh(now)?);
+        Ok(Self::new(spiffe_id, Box::new(domain), published, lead, clock))
+    }
+
+    fn new(
+        spiffe_id: SpiffeId,
+        material: Box<dyn Material>,
+        published: Published,
+        lead: Duration,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self { spiffe_id, material, lead, clock, ring: RwLock::new(Ring::new(published)) })
+    }
+
+    fn ready(identity: Arc<Self>) -> Result<Arc<Self>, IdentityError> {
+        identity.current().map_err(IdentityError::Unusable)?;
+        Ok(identity)
     }
 
     /// Whose identity it is.
@@ -96,12 +138,17 @@ impl Identity {
         Ok(())
     }
 
-    /// Refreshes at least twice per lead until `stop`, so that a key which another process made on the same
-    /// directory is found before it signs. Failures are logged and tried again: signing goes on while the
-    /// certificate lasts.
+    /// Refreshes whenever the source has something new, and at least twice per lead, until `stop`, so that a key
+    /// which another process made on the same directory is found before it signs. Failures are logged and tried
+    /// again: signing goes on while the certificate lasts.
     pub async fn rotate_forever(self: Arc<Self>, stop: CancellationToken) {
-        let pause = (self.lead / 2).clamp(Duration::from_secs(1), Duration::from_secs(15));
-        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let pause = (self.lead / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.material.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
             let identity = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || identity.refresh()).await {
                 Ok(Ok(())) => {}
@@ -113,6 +160,16 @@ impl Identity {
 
     fn current_at(&self, now: Timestamp) -> Result<Arc<ActiveKey>, SignerError> {
         self.ring.read().current(now).map(|published| Arc::clone(&published.key))
+    }
+}
+
+/// What was found at one moment.
+#[derive(Debug)]
+struct Still(Published);
+
+impl Material for Still {
+    fn refresh(&self, _now: Timestamp) -> Result<Published, IdentityError> {
+        Ok(self.0.clone())
     }
 }
 

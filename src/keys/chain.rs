@@ -135,12 +135,12 @@ impl CertificateChain {
         Sha256Digest::of(&self.leaf)
     }
 
-    /// The leaf's own first moment; nothing vouches for it yet.
+    /// The leaf's own first and last moment; nothing vouches for them yet.
     ///
     /// # Errors
     /// The leaf can't be read.
-    pub fn not_before(&self) -> Result<Timestamp, ChainError> {
-        Ok(svid::validity(&svid::parse(&self.leaf)?).0)
+    pub fn validity(&self) -> Result<(Timestamp, Timestamp), ChainError> {
+        Ok(svid::validity(&svid::parse(&self.leaf)?))
     }
 
     /// Checks that the leaf is a SVID of the bundle's trust domain which may sign, and that the chain leads to one

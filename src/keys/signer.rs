@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{EcdsaKeyPair, KeyPair as _};
 
 use super::algorithm::Algorithm;
 use super::bundle::TrustBundle;
-use super::chain::{CertificateChain, ChainError};
+use super::chain::{CertificateChain, ChainError, VerifiedLeaf};
 use super::public_key::PublicKey;
 use super::signature::{Signature, SignatureError};
 use crate::domain::clock::Timestamp;
@@ -70,7 +70,7 @@ pub enum KeyError {
 
 /// A private key with the certificates that vouch for it. It can't be cloned, serialised or read back.
 pub struct ActiveKey {
-    pair: EcdsaKeyPair,
+    pair: Arc<EcdsaKeyPair>,
     random: SystemRandom,
     id: KeyId,
     spiffe_id: SpiffeId,
@@ -103,18 +103,37 @@ impl ActiveKey {
         if pair.public_key().as_ref() != leaf.key.point() {
             return Err(KeyError::Mismatch);
         }
-        Ok(Self {
+        Ok(Self::of(Arc::new(pair), leaf, chain, bundle))
+    }
+
+    /// The same key under another bundle of its trust domain, as after a rotation of the CA. `at` is the moment for
+    /// which the chain must be valid.
+    ///
+    /// # Errors
+    /// `bundle` does not vouch for the chain at `at`.
+    pub fn under(&self, bundle: Arc<TrustBundle>, at: Timestamp) -> Result<Self, KeyError> {
+        let leaf = self.chain.verify(&bundle, at)?;
+        Ok(Self::of(Arc::clone(&self.pair), leaf, self.chain.clone(), bundle))
+    }
+
+    fn of(
+        pair: Arc<EcdsaKeyPair>,
+        leaf: VerifiedLeaf,
+        chain: CertificateChain,
+        bundle: Arc<TrustBundle>,
+    ) -> Self {
+        Self {
             pair,
             random: SystemRandom::new(),
             id: leaf.key_id,
             spiffe_id: leaf.spiffe_id,
-            algorithm,
+            algorithm: leaf.key.algorithm(),
             public: leaf.key,
             chain,
             bundle,
             not_before: leaf.not_before,
             not_after: leaf.not_after,
-        })
+        }
     }
 
     /// Its id, the `kid` of tokens and the `keyid` of attestations.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use chancery::domain::clock::Clock;
-use chancery::identity::{Config, Identity};
+use chancery::identity::{Config, Identity, Local};
 use chancery::keys::{CertificateChain, Jwks, Signer as _, TrustBundle};
 
 /// The binary with a home of its own.
@@ -18,7 +18,7 @@ fn chancery(state: &Path, args: &[&str]) -> assert_cmd::assert::Assert {
 fn what_keys_prints_verifies_what_the_identity_signs() {
     let state = tempfile::tempdir().unwrap();
     let dir = state.path().join("chancery/identity");
-    let identity = Identity::open(&Config::local(&dir), Clock::system()).unwrap();
+    let identity = Identity::open_local(&Local::in_dir(&dir), Config::DEFAULT_LEAD, Clock::system()).unwrap();
     let key = identity.current().unwrap();
 
     let out = chancery(state.path(), &["bundle", "--format", "spiffe"]).success().get_output().stdout.clone();
@@ -46,7 +46,7 @@ fn an_identity_that_cannot_be_used_is_one_diagnostic_with_its_fix_and_exit_code_
     };
     assert!(stderr(chancery(state.path(), &["show"])).contains("first start"));
     let dir = state.path().join("chancery/identity");
-    drop(Identity::open(&Config::local(&dir), Clock::system()).unwrap());
+    drop(Identity::open_local(&Local::in_dir(&dir), Config::DEFAULT_LEAD, Clock::system()).unwrap());
     std::fs::set_permissions(dir.join("root.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let text = stderr(chancery(state.path(), &["bundle"]));
     assert!(text.contains(&format!("chmod 600 {}", dir.join("root.pem").display())), "{text}");

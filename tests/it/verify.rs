@@ -29,9 +29,8 @@ impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let local = identity::Local::in_dir(dir.path().join("identity"));
-        let config =
-            identity::Config { kind: identity::Kind::Local(local), lead: identity::Config::DEFAULT_LEAD };
-        let fixture = Self { identity: Identity::open(&config, Clock::system()).unwrap(), dir };
+        let lead = identity::Config::DEFAULT_LEAD;
+        let fixture = Self { identity: Identity::open_local(&local, lead, Clock::system()).unwrap(), dir };
         std::fs::write(fixture.bundle(), fixture.identity.bundle().to_pem()).unwrap();
         fixture.run();
         fixture

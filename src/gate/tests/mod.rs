@@ -130,8 +130,8 @@ impl World {
     fn with(terms: Terms) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(START);
-        let identity =
-            Identity::open(&identity::Config::local(dir.path().join("identity")), clock.clone()).unwrap();
+        let local = identity::Local::in_dir(dir.path().join("identity"));
+        let identity = Identity::open_local(&local, identity::Config::DEFAULT_LEAD, clock.clone()).unwrap();
         let run = GatewayRunId::from_uuid(random::uuid_v4().unwrap());
         let info = GatewayInfo { spiffe_id: identity.spiffe_id().clone(), version: "test".to_owned(), run };
         let config = attest::Config {

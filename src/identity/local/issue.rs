@@ -11,12 +11,12 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::pem_file::PemFile;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::SpiffeId;
 use crate::domain::random;
 use crate::identity::IdentityError;
+use crate::identity::pem_file::PemFile;
 use crate::keys::TrustBundle;
 
 /// How far certificates begin in the past, for verifiers whose clocks are behind.

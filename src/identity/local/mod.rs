@@ -6,8 +6,6 @@
 //! switches to a new one at the moment that its certificate implies, not when it happens to look.
 
 mod issue;
-mod pem_file;
-mod store;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,21 +15,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::config::Local;
+use super::describe::KeyRole;
 use super::error::IdentityError;
-use super::material::{Material, Published, PublishedKey, RetiredKey};
+use super::material::{Material, PublicHalf, Published, PublishedKey, RETAIN};
+use super::pem_file::PemFile;
+use super::store::{Lock, Store};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::SpiffeId;
 use crate::keys::{ActiveKey, CertificateChain, TrustBundle};
 use issue::Root;
-use pem_file::PemFile;
-use store::{Lock, Store};
 
 const ROOT: &str = "root.pem";
 const SVIDS: &str = "svids";
 const RETIRED: &str = "retired";
-
-/// How long a certificate is kept after it ended: a session's handle may be older than its key.
-const RETAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether the directory may be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +55,7 @@ pub(super) struct LocalDomain {
 struct Read {
     /// `None` for a leaf of another path.
     svids: HashMap<String, Option<Arc<ActiveKey>>>,
-    retired: HashMap<String, Option<Arc<RetiredKey>>>,
+    retired: HashMap<String, Option<Arc<PublicHalf>>>,
 }
 
 impl LocalDomain {
@@ -78,7 +74,7 @@ impl LocalDomain {
         }
         let checked = config.trust_domain.as_deref().unwrap_or("checked.below");
         format!("spiffe://{checked}{}", config.path).parse::<SpiffeId>()?;
-        let store = Store::open(&config.dir, access == Access::Make)?;
+        let store = Store::open(&config.dir, &[SVIDS, RETIRED], access == Access::Make)?;
         let root = match read_root(&store)? {
             Some(root) => root,
             None if access == Access::Make => make_root(&store, config, now)?,
@@ -135,7 +131,7 @@ impl LocalDomain {
     #[expect(clippy::option_option, reason = "two different absences, told apart by the caller")]
     fn read_svid(&self, name: &str, now: Timestamp) -> Result<Option<Option<Arc<ActiveKey>>>, IdentityError> {
         let Some(file) = PemFile::read(&self.store, name)? else { return Ok(None) };
-        let (chain, leaf) = file.chain(&self.bundle)?;
+        let (chain, leaf) = file.chain(&self.bundle, now)?;
         if leaf.spiffe_id != self.spiffe_id {
             return Ok(Some(None));
         }
@@ -146,7 +142,7 @@ impl LocalDomain {
         Ok(Some(Some(Arc::new(key))))
     }
 
-    fn scan_retired(&self, read: &mut Read) -> Result<Vec<Arc<RetiredKey>>, IdentityError> {
+    fn scan_retired(&self, read: &mut Read, now: Timestamp) -> Result<Vec<Arc<PublicHalf>>, IdentityError> {
         let names = self.store.list(RETIRED)?;
         read.retired.retain(|name, _| names.contains(name));
         for name in names {
@@ -154,12 +150,17 @@ impl LocalDomain {
                 continue;
             }
             let Some(file) = PemFile::read(&self.store, &name)? else { continue };
-            let (chain, leaf) = file.chain(&self.bundle)?;
+            let (chain, leaf) = file.chain(&self.bundle, now)?;
             let ours = leaf.spiffe_id == self.spiffe_id;
-            let retired = ours.then(|| RetiredKey { leaf, chain, file: Some(self.store.path(&name)) });
+            let retired = ours.then(|| PublicHalf {
+                role: KeyRole::Retired,
+                leaf,
+                chain,
+                file: Some(self.store.path(&name)),
+            });
             read.retired.insert(name, retired.map(Arc::new));
         }
-        let mut keys: Vec<Arc<RetiredKey>> = read.retired.values().flatten().cloned().collect();
+        let mut keys: Vec<Arc<PublicHalf>> = read.retired.values().flatten().cloned().collect();
         keys.sort_by_key(|retired| std::cmp::Reverse(retired.leaf.not_after));
         Ok(keys)
     }
@@ -196,7 +197,7 @@ impl LocalDomain {
         for gone in Self::superseded(&keys, now) {
             self.retire(&lock, gone.key.chain())?;
         }
-        for retired in self.scan_retired(read)? {
+        for retired in self.scan_retired(read, now)? {
             if retired.leaf.not_after.plus(RETAIN) < now {
                 self.store.remove(&lock, &retired_name(&retired.chain))?;
             }
@@ -218,9 +219,10 @@ impl Material for LocalDomain {
         if due && self.access == Access::Make {
             keys = self.maintain(read, now)?;
         }
-        let retired = self.scan_retired(read)?;
+        let retired = self.scan_retired(read, now)?;
         let bundle_file = Some(self.store.path(ROOT));
-        Ok(Published { keys, retired, bundle: Arc::clone(&self.bundle), bundle_file })
+        let bundle = Arc::clone(&self.bundle);
+        Ok(Published { keys, public: retired, bundle, bundle_file, withdrawn: None })
     }
 }
 

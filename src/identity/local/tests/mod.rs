@@ -24,6 +24,11 @@ fn after(secs: i64) -> Timestamp {
     Timestamp::from_secs(start().as_secs() + secs)
 }
 
+fn open(config: &Config, clock: Clock) -> Result<Arc<Identity>, IdentityError> {
+    let Kind::Local(local) = &config.kind else { panic!("not a local identity") };
+    Identity::open_local(local, config.lead, clock)
+}
+
 struct Place {
     dir: tempfile::TempDir,
     clock: Clock,
@@ -43,7 +48,7 @@ impl Place {
     }
 
     fn try_open(&self) -> Result<Arc<Identity>, IdentityError> {
-        Identity::open(&Config::local(self.path()), self.clock.clone())
+        open(&Config::local(self.path()), self.clock.clone())
     }
 
     fn svids(&self) -> Vec<PathBuf> {
@@ -200,7 +205,7 @@ fn two_paths_share_a_trust_domain_and_leave_each_other_alone() {
     let mut local = Local::in_dir(place.path());
     local.path = "/other".to_owned();
     let config = Config { kind: Kind::Local(local), lead: Config::DEFAULT_LEAD };
-    let other = Identity::open(&config, place.clock.clone()).unwrap();
+    let other = open(&config, place.clock.clone()).unwrap();
     assert_eq!(other.bundle(), one.bundle());
     assert!(other.spiffe_id().as_str().ends_with("/other"));
     one.refresh().unwrap();
@@ -223,7 +228,7 @@ fn what_a_killed_process_left_half_written_is_swept_and_never_read() {
 fn a_lock_that_nobody_gives_back_is_an_error_and_not_a_hang() {
     let place = Place::new();
     drop(place.open());
-    let store = Store::open(&place.path(), false).unwrap();
+    let store = Store::open(&place.path(), &[SVIDS, RETIRED], false).unwrap();
     let lock = store.lock().unwrap();
     let error = store.lock_within(Duration::from_millis(30)).unwrap_err();
     assert!(matches!(error, IdentityError::Busy { .. }), "{error}");
@@ -236,7 +241,7 @@ async fn rotation_runs_by_itself_until_it_is_stopped() {
     let place = Place::new();
     // The shortest pause between two looks is a second.
     let config = Config { lead: Duration::from_secs(2), ..Config::local(place.path()) };
-    let identity = Identity::open(&config, place.clock.clone()).unwrap();
+    let identity = open(&config, place.clock.clone()).unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let task = tokio::spawn(Arc::clone(&identity).rotate_forever(stop.clone()));
     place.clock.set(after(DAY / 2));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use super::{DAY, Place, after, chmod, mode};
+use super::{DAY, Place, after, chmod, mode, open};
 use crate::identity::local::{ROOT, SVIDS};
 use crate::identity::{Config, Identity, IdentityError, Kind, Local};
 use crate::keys::{Signer as _, SignerError};
@@ -114,7 +114,7 @@ fn links_and_other_things_in_a_files_place_are_refused() {
     assert!(matches!(place.try_open(), Err(IdentityError::Kind { .. })));
     let file = place.dir.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(Identity::open(&Config::local(file), place.clock.clone()).is_err());
+    assert!(open(&Config::local(file), place.clock.clone()).is_err());
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn an_expired_root_and_another_trust_domain_are_named() {
     let mut local = Local::in_dir(place.path());
     local.trust_domain = Some("example.org".to_owned());
     let config = Config { kind: Kind::Local(local), lead: Config::DEFAULT_LEAD };
-    let error = Identity::open(&config, place.clock.clone()).unwrap_err();
+    let error = open(&config, place.clock.clone()).unwrap_err();
     assert!(
         matches!(&error, IdentityError::OtherDomain { wanted, .. } if wanted == "example.org"),
         "{error}"
@@ -139,7 +139,7 @@ fn a_configured_trust_domain_and_path_make_the_spiffe_id() {
     let mut local = Local::in_dir(place.path());
     (local.trust_domain, local.path) = (Some("example.org".to_owned()), "/gw/one".to_owned());
     let config = Config { kind: Kind::Local(local.clone()), lead: Config::DEFAULT_LEAD };
-    let identity = Identity::open(&config, place.clock.clone()).unwrap();
+    let identity = open(&config, place.clock.clone()).unwrap();
     assert_eq!(identity.spiffe_id().as_str(), "spiffe://example.org/gw/one");
     let elsewhere = place.dir.path().join("not-made");
     for (domain, path) in
@@ -152,7 +152,7 @@ fn a_configured_trust_domain_and_path_make_the_spiffe_id() {
             dir: elsewhere.clone(),
             svid_ttl: Duration::from_secs(600),
         });
-        let made = Identity::open(&Config { kind, lead: Config::DEFAULT_LEAD }, place.clock.clone());
+        let made = open(&Config { kind, lead: Config::DEFAULT_LEAD }, place.clock.clone());
         assert!(made.is_err(), "{domain} {}", local.path);
         assert!(!elsewhere.exists(), "nothing is made for a name that can't be used");
     }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::error::IdentityError;
 use super::store::Store;
 use crate::domain::clock::Timestamp;
-use crate::identity::IdentityError;
 use crate::keys::{CertificateChain, TrustBundle, VerifiedLeaf};
 
 /// One file's blocks. The key is wiped when this goes.
@@ -45,16 +45,26 @@ impl PemFile {
         &self.certificates
     }
 
-    /// The chain, checked against `bundle` at the leaf's own first moment: whether it is valid now is asked
-    /// where it signs.
+    /// The chain, checked against `bundle` at the moment nearest to `now` at which the leaf is valid: whether it is
+    /// valid now is asked where it signs.
     pub(super) fn chain(
         &self,
         bundle: &TrustBundle,
+        now: Timestamp,
     ) -> Result<(CertificateChain, VerifiedLeaf), IdentityError> {
-        let chain = CertificateChain::from_ders(self.certificates.clone()).map_err(|e| self.damaged(e))?;
-        let first: Timestamp = chain.not_before().map_err(|e| self.damaged(e))?;
-        let leaf = chain.verify(bundle, first).map_err(|e| self.damaged(e))?;
+        let chain = self.unverified()?;
+        let (first, last) = chain.validity().map_err(|e| self.damaged(e))?;
+        let leaf = chain.verify(bundle, now.max(first).min(last)).map_err(|e| self.damaged(e))?;
         Ok((chain, leaf))
+    }
+
+    /// When the leaf ends, by its own word.
+    pub(super) fn ends(&self) -> Result<Timestamp, IdentityError> {
+        Ok(self.unverified()?.validity().map_err(|e| self.damaged(e))?.1)
+    }
+
+    fn unverified(&self) -> Result<CertificateChain, IdentityError> {
+        CertificateChain::from_ders(self.certificates.clone()).map_err(|e| self.damaged(e))
     }
 
     /// That this file is not what chancery wrote.

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use zeroize::Zeroizing;
 
-use super::{RETIRED, SVIDS};
+use super::error::IdentityError;
 use crate::domain::random;
-use crate::identity::IdentityError;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -23,6 +22,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
+    subs: &'static [&'static str],
 }
 
 /// The directory's lock, held until dropped. Nothing is written or removed without it.
@@ -30,10 +30,10 @@ pub(super) struct Store {
 pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl Store {
-    /// Opens the directory and its two subdirectories, making them where `make` says so.
-    pub(super) fn open(dir: &Path, make: bool) -> Result<Self, IdentityError> {
-        let store = Self { dir: dir.to_owned() };
-        for name in ["", SVIDS, RETIRED] {
+    /// Opens the directory and its subdirectories, making them where `make` says so.
+    pub(super) fn open(dir: &Path, subs: &'static [&'static str], make: bool) -> Result<Self, IdentityError> {
+        let store = Self { dir: dir.to_owned(), subs };
+        for name in store.folders() {
             let path = store.path(name);
             if make {
                 // The mode counts for what is made; what exists is checked below and never changed.
@@ -50,6 +50,11 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// The directory itself, as "", and its subdirectories.
+    fn folders(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once("").chain(self.subs.iter().copied())
     }
 
     /// The path of a file in it; of the directory itself for "".
@@ -163,7 +168,7 @@ impl Store {
 
     /// Removes temporary files that a killed process left behind: whoever writes holds the lock.
     pub(super) fn sweep(&self, lock: &Lock) -> Result<(), IdentityError> {
-        for sub in ["", SVIDS, RETIRED] {
+        for sub in self.folders() {
             let path = self.path(sub);
             for entry in fs::read_dir(&path).map_err(|e| io("list", &path, e))? {
                 let name = entry.map_err(|e| io("list", &path, e))?.file_name();

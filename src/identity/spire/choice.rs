@@ -1,0 +1,72 @@
+//! Which of the SVIDs that the agent offers is the gateway's.
+
+use std::sync::Arc;
+
+use spiffe::X509Svid;
+use spiffe::x509_source::SvidPicker;
+
+use super::error::SpireError;
+use crate::domain::ids::SpiffeId;
+use crate::identity::config::Spire;
+
+/// What is configured; once the first SVID is there, its SPIFFE ID is part of the choice, whatever else is.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    spiffe_id: Option<SpiffeId>,
+    hint: Option<String>,
+}
+
+impl Choice {
+    pub(super) fn of(config: &Spire) -> Self {
+        Self { spiffe_id: config.spiffe_id.clone(), hint: config.hint.clone() }
+    }
+
+    /// The same choice for good: a gateway never changes whose identity it has.
+    pub(super) fn pinned(self, spiffe_id: SpiffeId) -> Self {
+        Self { spiffe_id: Some(spiffe_id), ..self }
+    }
+
+    /// The first SVID that fits (SPIFFE Workload API §5.2.1: the first is the default one).
+    fn position(&self, svids: &[Arc<X509Svid>]) -> Option<usize> {
+        svids.iter().position(|svid| {
+            let same = |id: &SpiffeId| svid.spiffe_id().to_string() == id.as_str();
+            self.spiffe_id.as_ref().is_none_or(same)
+                && self.hint.as_deref().is_none_or(|hint| svid.hint() == Some(hint))
+        })
+    }
+
+    /// The gateway's SVID among `svids`.
+    ///
+    /// # Errors
+    /// None fits; the message names what is offered.
+    pub(super) fn of_offered<'a>(&self, svids: &'a [Arc<X509Svid>]) -> Result<&'a Arc<X509Svid>, SpireError> {
+        self.position(svids).and_then(|index| svids.get(index)).ok_or_else(|| self.not_among(svids))
+    }
+
+    fn not_among(&self, svids: &[Arc<X509Svid>]) -> SpireError {
+        let wanted_domain = self.spiffe_id.as_ref().map(SpiffeId::trust_domain);
+        let domain = |svid: &Arc<X509Svid>| svid.spiffe_id().trust_domain_name().to_owned();
+        if let (Some(wanted), Some(first)) = (wanted_domain, svids.first())
+            && !svids.iter().any(|svid| domain(svid) == wanted)
+        {
+            return SpireError::TrustDomain { wanted: wanted.to_owned(), found: domain(first) };
+        }
+        let described = svids.iter().map(|svid| match svid.hint() {
+            Some(hint) => format!("{} (hint `{}`)", svid.spiffe_id(), hint.escape_debug()),
+            None => svid.spiffe_id().to_string(),
+        });
+        let wanted = match (&self.spiffe_id, &self.hint) {
+            (Some(id), Some(hint)) => format!("{id} with hint `{hint}`"),
+            (Some(id), None) => id.to_string(),
+            (None, Some(hint)) => format!("with hint `{hint}`"),
+            (None, None) => "at all".to_owned(),
+        };
+        SpireError::NotOffered { wanted, offered: described.collect::<Vec<_>>().join(", ") }
+    }
+}
+
+impl SvidPicker for Choice {
+    fn pick_svid(&self, svids: &[Arc<X509Svid>]) -> Option<usize> {
+        self.position(svids)
+    }
+}

@@ -1,0 +1,149 @@
+//! The SVIDs that were taken over: which signs, which is next, which are answered for. Pure, but for the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::clock::Timestamp;
+use crate::identity::describe::KeyRole;
+use crate::identity::material::{PublicHalf, PublishedKey, RETAIN, signing};
+use crate::keys::{ActiveKey, TrustBundle, VerifiedLeaf};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Held {
+    lead: Duration,
+    /// The one that signs first, the newest last.
+    pub(super) keys: Vec<PublishedKey>,
+    pub(super) public: Vec<Arc<PublicHalf>>,
+    pub(super) bundle: Arc<TrustBundle>,
+    pub(super) withdrawn: Option<String>,
+}
+
+impl Held {
+    /// With the first key, which signs at once: there is no other.
+    pub(super) fn begin(key: ActiveKey, known: Vec<Arc<PublicHalf>>, lead: Duration, now: Timestamp) -> Self {
+        let bundle = Arc::clone(key.bundle());
+        let public = known.into_iter().filter(|half| half.leaf.key_id != *key.id()).collect();
+        let first = PublishedKey { key: Arc::new(key), from: now, file: None };
+        Self { lead, keys: vec![first], public, bundle, withdrawn: None }
+    }
+
+    /// Takes over a key that was checked. A key that nobody has seen yet is published for the lead first, unless
+    /// there is no other to sign with meanwhile.
+    pub(super) fn take(&mut self, key: ActiveKey, now: Timestamp) {
+        let back = self.withdrawn.take().is_some();
+        let newest = self.keys.last().is_some_and(|newest| newest.key.id() == key.id());
+        if newest && *key.bundle() == self.bundle {
+            return;
+        }
+        if *key.bundle() != self.bundle {
+            self.change_bundle(Arc::clone(key.bundle()), now);
+        }
+        if newest {
+            // The bundle alone has changed; `change_bundle` has put the key under it.
+            return;
+        }
+        let (id, not_after) = (key.id().clone(), key.not_after());
+        let mut known = self.public.iter().any(|half| half.leaf.key_id == id);
+        self.public.retain(|half| half.leaf.key_id != id);
+        let signing = signing(&self.keys, now).map(|index| self.keys.swap_remove(index));
+        // Keys that have not begun to sign are no longer what the agent offers.
+        for held in std::mem::take(&mut self.keys) {
+            known |= *held.key.id() == id;
+            if *held.key.id() != id {
+                self.retire(&held.key);
+            }
+        }
+        let from = if known || signing.is_none() { now } else { now.plus(self.lead) };
+        self.keys.extend(signing.map(|held| PublishedKey { from: held.from.min(now), ..held }));
+        self.keys.retain(|held| *held.key.id() != id);
+        self.keys.push(PublishedKey { key: Arc::new(key), from, file: None });
+        let again = if back { " again" } else { "" };
+        tracing::info!("a SVID came{again}: {id}, signs from {from}, valid until {not_after}");
+    }
+
+    /// Another bundle is in force: what it no longer vouches for is no longer believed.
+    fn change_bundle(&mut self, bundle: Arc<TrustBundle>, now: Timestamp) {
+        let digest = bundle.thumbprint();
+        tracing::info!("another trust bundle is in force: {} roots, sha256:{digest}", bundle.roots().count());
+        let lost = |id: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
+            tracing::warn!("the new trust bundle does not vouch for {id}, which is dropped: {error}");
+        };
+        self.keys.retain_mut(|held| {
+            match held
+                .key
+                .under(Arc::clone(&bundle), within(now, held.key.not_before(), held.key.not_after()))
+            {
+                Ok(key) => {
+                    held.key = Arc::new(key);
+                    true
+                }
+                Err(error) => {
+                    lost(held.key.id(), &error);
+                    false
+                }
+            }
+        });
+        self.public.retain(|half| {
+            let leaf = &half.leaf;
+            // Ended already: it was vouched for as long as that mattered, and its root may have ended since.
+            if leaf.not_after < now {
+                return true;
+            }
+            let vouched = half.chain.verify(&bundle, within(now, leaf.not_before, leaf.not_after));
+            vouched.inspect_err(|error| lost(&leaf.key_id, error)).is_ok()
+        });
+        self.bundle = bundle;
+    }
+
+    /// The identity was taken away: nothing signs any more, what was signed can still be verified. Whether that is
+    /// news.
+    pub(super) fn withdraw(&mut self, why: String) -> bool {
+        let news = self.withdrawn.is_none();
+        self.withdrawn = Some(why);
+        for held in std::mem::take(&mut self.keys) {
+            self.retire(&held.key);
+        }
+        news
+    }
+
+    /// Private keys that another has taken over from are let go, and what nobody can ask for any more.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        let signing = signing(&self.keys, now).unwrap_or(0);
+        for held in self.keys.drain(..signing).collect::<Vec<_>>() {
+            self.retire(&held.key);
+        }
+        self.public.retain(|half| now <= half.leaf.not_after.plus(RETAIN));
+    }
+
+    fn retire(&mut self, key: &ActiveKey) {
+        let leaf = VerifiedLeaf {
+            spiffe_id: key.spiffe_id().clone(),
+            key: key.public_key().clone(),
+            key_id: key.id().clone(),
+            not_before: key.not_before(),
+            not_after: key.not_after(),
+        };
+        let half = PublicHalf { role: KeyRole::Retired, leaf, chain: key.chain().clone(), file: None };
+        self.public.insert(0, Arc::new(half));
+    }
+
+    /// How long something can be signed.
+    pub(super) fn left(&self, now: Timestamp) -> Duration {
+        let ends = self.keys.iter().map(|held| held.key.not_after()).max();
+        ends.map_or(Duration::ZERO, |end| end.since(now))
+    }
+
+    /// Whether less than a quarter of the newest SVID's validity is left: an agent renews at half.
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        self.keys.last().is_some_and(|newest| {
+            let life = newest.key.not_after().since(newest.key.not_before());
+            newest.key.not_after().since(now) < life / 4
+        })
+    }
+}
+
+/// The moment nearest to `now` at which a certificate was valid.
+fn within(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Timestamp {
+    now.max(not_before).min(not_after)
+}

@@ -1,0 +1,134 @@
+//! The signing identity that SPIRE issues: X.509-SVIDs streamed by the SPIFFE Workload API.
+//!
+//! [`spiffe::X509Source`] keeps the stream; every update is checked here before anything signs with it: the chain
+//! leads to the update's own bundle, the key is the leaf's, the leaf is a SVID that may sign, on P-256 or P-384. An
+//! update that fails is refused and named, and the key in use stays. Private keys live in memory only; the public
+//! chains are kept in a directory, so that a gateway that starts again still answers for the tokens it issued.
+
+mod choice;
+mod error;
+mod held;
+mod kept;
+mod link;
+mod source;
+mod update;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use spiffe::X509Source;
+use spiffe::x509_source::X509SourceUpdates;
+
+use super::config::Spire;
+use super::error::IdentityError;
+use super::material::{Material, Published};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::ids::SpiffeId;
+use choice::Choice;
+pub use error::SpireError;
+use held::Held;
+use kept::Kept;
+pub(super) use kept::look;
+use link::Link;
+
+/// The gateway's own entry at a SPIRE agent.
+#[derive(Debug)]
+pub(super) struct Workload {
+    choice: Choice,
+    spiffe_id: SpiffeId,
+    source: X509Source,
+    link: Arc<Link>,
+    updates: tokio::sync::Mutex<X509SourceUpdates>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Held,
+    kept: Kept,
+    /// The revision of the source that was looked at last, and whether it was refused.
+    looked_at: Option<(u64, bool)>,
+}
+
+impl Workload {
+    /// Waits for the first SVID, no longer than configured.
+    pub(super) async fn connect(
+        config: &Spire,
+        lead: std::time::Duration,
+        clock: &Clock,
+    ) -> Result<Self, IdentityError> {
+        // Before the agent is asked: a directory that can't be used.
+        let mut kept = Kept::open(&config.dir)?;
+        let connected = source::connect(config, clock).await?;
+        let now = clock.now();
+        let spiffe_id = connected.key.spiffe_id().clone();
+        let known = kept.known(&spiffe_id, connected.key.bundle(), now)?;
+        let held = Held::begin(connected.key, known, lead, now);
+        kept.keep(&held, now)?;
+        let updates = tokio::sync::Mutex::new(connected.source.updated());
+        let state = Mutex::new(State { held, kept, looked_at: None });
+        let (choice, source, link) = (connected.choice, connected.source, connected.link);
+        Ok(Self { choice, spiffe_id, source, link, updates, state })
+    }
+
+    pub(super) fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// The stream that everything comes from.
+    pub(super) fn source(&self) -> &X509Source {
+        &self.source
+    }
+
+    /// Looks at what the source holds now, unless it was looked at and taken over before. What was refused is looked
+    /// at again: a certificate from the future becomes valid with time.
+    fn look(&self, state: &mut State, now: Timestamp) {
+        let seen = self.source.state();
+        let revision = seen.revision();
+        let again = match state.looked_at {
+            Some((looked_at, refused)) if looked_at == revision && !refused => return,
+            Some((looked_at, _)) => looked_at == revision,
+            None => false,
+        };
+        let offered = match seen.context() {
+            Ok(context) => update::read(&context, &self.choice, now),
+            Err(error) => Ok(update::Offered::Nothing(format!("the SPIRE agent says: {error}"))),
+        };
+        state.looked_at = Some((revision, offered.is_err()));
+        match offered {
+            Ok(update::Offered::Key(key)) => state.held.take(*key, now),
+            Ok(update::Offered::Nothing(why)) => {
+                if state.held.withdraw(why.clone()) {
+                    tracing::error!("the signing identity was withdrawn, nothing is signed any more: {why}");
+                }
+            }
+            Err(_) if again => {}
+            Err(error) => tracing::error!(
+                "an update of the SPIFFE Workload API is refused, the key in use stays: {error}"
+            ),
+        }
+    }
+}
+
+impl Material for Workload {
+    fn refresh(&self, now: Timestamp) -> Result<Published, IdentityError> {
+        let state = &mut *self.state.lock();
+        self.look(state, now);
+        state.held.settle(now);
+        self.link.warn(&state.held, now);
+        if let Err(error) = state.kept.keep(&state.held, now) {
+            tracing::error!(%error, "a public key can't be kept: after a restart its tokens could not be verified");
+        }
+        Ok(state.kept.published(&state.held))
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if self.updates.lock().await.changed().await.is_err() {
+                tracing::error!("the stream of the SPIFFE Workload API has ended: restart the gateway");
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
