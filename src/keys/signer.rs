@@ -72,14 +72,10 @@ pub enum KeyError {
 pub struct ActiveKey {
     pair: Arc<EcdsaKeyPair>,
     random: SystemRandom,
-    id: KeyId,
-    spiffe_id: SpiffeId,
     algorithm: Algorithm,
-    public: PublicKey,
+    leaf: VerifiedLeaf,
     chain: CertificateChain,
     bundle: Arc<TrustBundle>,
-    not_before: Timestamp,
-    not_after: Timestamp,
 }
 
 impl ActiveKey {
@@ -122,28 +118,23 @@ impl ActiveKey {
         chain: CertificateChain,
         bundle: Arc<TrustBundle>,
     ) -> Self {
-        Self {
-            pair,
-            random: SystemRandom::new(),
-            id: leaf.key_id,
-            spiffe_id: leaf.spiffe_id,
-            algorithm: leaf.key.algorithm(),
-            public: leaf.key,
-            chain,
-            bundle,
-            not_before: leaf.not_before,
-            not_after: leaf.not_after,
-        }
+        let (algorithm, random) = (leaf.key.algorithm(), SystemRandom::new());
+        Self { pair, random, algorithm, leaf, chain, bundle }
+    }
+
+    /// Its certificate, as the bundle vouched for it.
+    pub const fn leaf(&self) -> &VerifiedLeaf {
+        &self.leaf
     }
 
     /// Its id, the `kid` of tokens and the `keyid` of attestations.
     pub fn id(&self) -> &KeyId {
-        &self.id
+        &self.leaf.key_id
     }
 
     /// Whose key it is.
     pub fn spiffe_id(&self) -> &SpiffeId {
-        &self.spiffe_id
+        &self.leaf.spiffe_id
     }
 
     /// The one algorithm that it signs with.
@@ -153,7 +144,7 @@ impl ActiveKey {
 
     /// The public half.
     pub fn public_key(&self) -> &PublicKey {
-        &self.public
+        &self.leaf.key
     }
 
     /// The chain that vouches for it, leaf first.
@@ -168,12 +159,12 @@ impl ActiveKey {
 
     /// From when the leaf is valid.
     pub const fn not_before(&self) -> Timestamp {
-        self.not_before
+        self.leaf.not_before
     }
 
     /// Until when the leaf is valid, that second included.
     pub const fn not_after(&self) -> Timestamp {
-        self.not_after
+        self.leaf.not_after
     }
 
     /// Signs `message`.
@@ -191,8 +182,8 @@ impl ActiveKey {
 impl fmt::Debug for ActiveKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ActiveKey")
-            .field("id", &self.id)
-            .field("not_after", &self.not_after)
+            .field("id", self.id())
+            .field("not_after", &self.leaf.not_after)
             .finish_non_exhaustive()
     }
 }

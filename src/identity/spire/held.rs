@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::clock::Timestamp;
 use crate::identity::describe::KeyRole;
 use crate::identity::material::{PublicHalf, PublishedKey, RETAIN, signing};
-use crate::keys::{ActiveKey, TrustBundle, VerifiedLeaf};
+use crate::keys::{ActiveKey, TrustBundle};
 
 /// See the module.
 #[derive(Debug)]
@@ -117,14 +117,12 @@ impl Held {
     }
 
     fn retire(&mut self, key: &ActiveKey) {
-        let leaf = VerifiedLeaf {
-            spiffe_id: key.spiffe_id().clone(),
-            key: key.public_key().clone(),
-            key_id: key.id().clone(),
-            not_before: key.not_before(),
-            not_after: key.not_after(),
+        let half = PublicHalf {
+            role: KeyRole::Retired,
+            leaf: key.leaf().clone(),
+            chain: key.chain().clone(),
+            file: None,
         };
-        let half = PublicHalf { role: KeyRole::Retired, leaf, chain: key.chain().clone(), file: None };
         self.public.insert(0, Arc::new(half));
     }
 
