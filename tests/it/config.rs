@@ -11,7 +11,9 @@ fn root() -> &'static Path {
 }
 
 fn chancery() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_chancery"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.env_remove("SPIFFE_ENDPOINT_SOCKET");
+    command
 }
 
 /// `CHANCERY_BLESS=1` writes the file anew.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -47,7 +48,8 @@ pub(crate) struct Gateway {
     /// Its directory: configuration, secret, log.
     pub(crate) dir: TempDir,
     child: Child,
-    stderr: Option<std::thread::JoinHandle<String>>,
+    said: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -80,20 +82,21 @@ impl Gateway {
         fs::remove_file(dir.path().join("addresses")).ok();
         let mut child = command.args(["serve", "-c"]).arg(dir.path().join("chancery.yaml")).spawn().unwrap();
         let mut reader = BufReader::new(child.stderr.take().unwrap());
-        let stderr = std::thread::spawn(move || {
-            let mut text = String::new();
+        let said = Arc::new(Mutex::new(String::new()));
+        let text = Arc::clone(&said);
+        let reader = std::thread::spawn(move || {
             let mut line = String::new();
             while reader.read_line(&mut line).is_ok_and(|n| n > 0) {
-                text.push_str(&line);
+                text.lock().unwrap().push_str(&line);
                 line.clear();
             }
-            text
         });
-        let mut gateway = Self { dir, child, stderr: Some(stderr) };
+        let mut gateway = Self { dir, child, said, reader: Some(reader) };
         let addresses = gateway.dir.path().join("addresses");
         wait_for("the address file", || {
             if let Some(status) = gateway.child.try_wait().unwrap() {
-                panic!("it ended: {status}\n{}", gateway.stderr.take().unwrap().join().unwrap());
+                gateway.reader.take().unwrap().join().unwrap();
+                panic!("it ended: {status}\n{}", gateway.said());
             }
             addresses.exists().then_some(())
         });
@@ -117,6 +120,18 @@ impl Gateway {
         records(&self.dir.path().join("log"))
     }
 
+    /// The id of the key that signed each record, as far as it is written.
+    pub(crate) fn signers(&self) -> Vec<String> {
+        let keyid =
+            |envelope: &serde_json::Value| envelope["signatures"][0]["keyid"].as_str().unwrap().to_owned();
+        envelopes(&self.dir.path().join("log")).iter().map(keyid).collect()
+    }
+
+    /// What it has said on stderr.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -135,11 +150,19 @@ impl Gateway {
         assert!(status.success());
     }
 
+    /// Kills it, as by SIGKILL, and returns its directory.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+    }
+
     /// Asks it to end, waits, and returns its exit code and what it said.
     pub(crate) fn stop(mut self) -> (Option<i32>, String, TempDir) {
         self.signal("TERM");
         let status = wait_for("its end", || self.child.try_wait().unwrap());
-        let said = self.stderr.take().unwrap().join().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        let said = self.said();
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         assert_eq!(stdout, "", "nothing is printed");
@@ -152,24 +175,35 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("the gateway said:\n{}", self.said());
+        }
     }
 }
 
 /// Every record's payload in a log directory.
 pub(crate) fn records(log: &Path) -> Vec<serde_json::Value> {
     use base64::Engine as _;
+    let payload = |envelope: &serde_json::Value| {
+        let payload = envelope["payload"].as_str().unwrap();
+        serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).unwrap()).unwrap()
+    };
+    envelopes(log).iter().map(payload).collect()
+}
+
+/// Every record's envelope in a log directory; a line that is being written is left out.
+fn envelopes(log: &Path) -> Vec<serde_json::Value> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(log.join("records")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
-    let lines: Vec<String> =
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-    let payload = |line: &String| {
-        let envelope: serde_json::Value = serde_json::from_str(line).unwrap();
-        let payload = envelope["payload"].as_str().unwrap();
-        serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).unwrap()).unwrap()
-    };
-    lines.iter().map(payload).collect()
+    let lines: Vec<String> = texts
+        .flat_map(|text| {
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            whole.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Whether a record is of this kind.

@@ -28,6 +28,7 @@ impl House {
         let binary = env!("CARGO_BIN_EXE_chancery");
         let mut command = Command::new(binary);
         command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.dir.path()).env("NO_COLOR", "1");
+        command.env_remove("SPIFFE_ENDPOINT_SOCKET");
         command.arg("policy").args(args).args(["--server", "files", "--", binary, "demo-server"]);
         let output = command.timeout(std::time::Duration::from_secs(60)).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

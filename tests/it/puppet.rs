@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::gateway::Gateway;
 
 /// Everything is permitted but `delete_everything`.
@@ -45,9 +47,14 @@ done
 
 /// Starts a gateway in front of `servers` (YAML), with `policies` and more lines of configuration.
 pub(crate) fn gateway(servers: &str, policies: &str, more: &str) -> Gateway {
+    Gateway::start_in(configured(servers, policies, more))
+}
+
+/// The directory of such a gateway, not started.
+pub(crate) fn configured(servers: &str, policies: &str, more: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), servers, policies, more);
-    Gateway::start_in(dir)
+    dir
 }
 
 /// A gateway whose only server is `script`.

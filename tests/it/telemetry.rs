@@ -112,7 +112,15 @@ impl Gateway {
         "#;
         std::fs::write(policies.join("test.cedar"), text).unwrap();
         let mut command = Command::new(BINARY);
-        for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "SPIFFE_ENDPOINT_SOCKET",
+        ] {
             command.env_remove(name);
         }
         let mut child = command

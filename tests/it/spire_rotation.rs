@@ -1,0 +1,176 @@
+//! SVIDs and authorities change under way, and nobody who calls notices.
+
+use std::time::{Duration, SystemTime};
+
+use chancery::domain::clock::Timestamp;
+use serde_json::Value;
+
+use crate::gateway::{Gateway, is_kind, wait_for};
+use crate::raw::Client;
+use crate::spire::{
+    ID, calls, files_below, kid_of, no_key_was_made, part, place, published, published_kids, signer_of,
+    verified, verify, wait_until_signed_by, while_calling,
+};
+use crate::support::authority::{Authority, Leaf};
+use crate::support::workload_api::Agent;
+
+fn key_changes(gateway: &Gateway) -> Vec<Value> {
+    gateway.records().into_iter().filter(|record| is_kind(record, "key-change")).collect()
+}
+
+fn millis(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+#[test]
+fn a_new_key_is_published_before_it_signs_and_no_call_fails_meanwhile() {
+    let authority = Authority::new("example.org");
+    let (first, second) = (authority.svid(&Leaf::of(ID)), authority.svid(&Leaf::of(ID)));
+    let (old, new) = (kid_of(&first), kid_of(&second));
+    let agent = Agent::serving(first);
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 2s,", ""));
+    let (_, max_age) = published(&gateway);
+    assert!(max_age <= 2, "a key that is cached for {max_age} s would miss the next one");
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+
+    let mut served = SystemTime::UNIX_EPOCH;
+    let count = while_calling(&client, || {
+        calls(&client).unwrap();
+        served = SystemTime::now();
+        agent.serve(second);
+        wait_for("the new key in the JWKS", || published_kids(&gateway).contains(&new).then_some(()));
+        assert!(!gateway.signers().contains(&new), "it signed before anyone could know it");
+        wait_until_signed_by(&gateway, &new);
+    });
+    assert!(count > 10, "{count} calls");
+
+    let changes = key_changes(&gateway);
+    let [change] = changes.as_slice() else { panic!("{changes:#?}") };
+    assert_eq!(
+        (&change["predicate"]["previousKey"], &change["predicate"]["key"]["kid"]),
+        (&old.as_str().into(), &new.as_str().into())
+    );
+    let time = Timestamp::parse_rfc3339(time_of(change)).unwrap();
+    assert!(time.as_millis() >= millis(served) + 2000, "served at {served:?}, signed at {time}");
+    // Its first signature is on the record of the change, and the old key signs nothing after it.
+    let signers = gateway.signers();
+    let at = gateway.records().iter().position(|record| is_kind(record, "key-change")).unwrap();
+    assert!(signers[..at].iter().all(|signer| *signer == old));
+    assert!(signers[at..].iter().all(|signer| *signer == new));
+
+    // The session lives on, its token verifies, and the next session's token is of the new key.
+    calls(&client).unwrap();
+    assert_eq!(signer_of(&client), old);
+    verified(&gateway, &client.session);
+    let next = Client::open(&gateway, "/mcp", "2025-11-25");
+    assert_eq!(signer_of(&next), new);
+    verified(&gateway, &next.session);
+
+    let (_, _, dir) = gateway.stop();
+    let (passed, said) = verify(dir.path(), &[&authority]);
+    assert!(passed && said.contains("2 signing keys"), "{said}");
+    let chains = files_below(&dir.path().join("log/trust/chains"));
+    assert_eq!(chains.len(), 2, "{chains:?}");
+    no_key_was_made(dir.path());
+}
+
+/// When a record was made.
+fn time_of(record: &Value) -> &str {
+    record["predicate"]["time"].as_str().unwrap_or_else(|| panic!("{record:#}"))
+}
+
+#[test]
+fn a_key_whose_predecessor_is_about_to_end_signs_at_once() {
+    let authority = Authority::new("example.org");
+    let first = authority.svid(&Leaf::of(ID).ending_in(Duration::from_secs(600)));
+    let second = authority.svid(&Leaf::of(ID).ending_in(Duration::from_secs(7200)));
+    let new = kid_of(&second);
+    let agent = Agent::serving(first);
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    while_calling(&client, || {
+        agent.serve(second);
+        wait_until_signed_by(&gateway, &new);
+    });
+}
+
+#[test]
+fn two_rotations_within_one_lead_end_with_the_newest_key_and_no_call_fails() {
+    let authority = Authority::new("example.org");
+    let svids: Vec<_> = (0..3).map(|_| authority.svid(&Leaf::of(ID))).collect();
+    let kids: Vec<_> = svids.iter().map(kid_of).collect();
+    let agent = Agent::serving(svids[0].clone());
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 2s,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    while_calling(&client, || {
+        for next in [1, 2] {
+            agent.serve(svids[next].clone());
+            wait_for("the key in the JWKS", || published_kids(&gateway).contains(&kids[next]).then_some(()));
+        }
+        let all = published_kids(&gateway);
+        assert!(kids.iter().all(|kid| all.contains(kid)), "{all:?}");
+        wait_until_signed_by(&gateway, &kids[2]);
+    });
+    let all = published_kids(&gateway);
+    assert!(all.contains(&kids[0]) && all.contains(&kids[2]), "{all:?}");
+    verified(&gateway, &client.session);
+    let (_, _, dir) = gateway.stop();
+    let (passed, said) = verify(dir.path(), &[&authority]);
+    assert!(passed, "{said}");
+}
+
+#[test]
+fn an_authority_is_replaced_by_overlapping_bundles_and_no_call_fails() {
+    let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+    let both: [&[u8]; 2] = [old.root(), new.root()];
+    let first = old.svid(&Leaf::of(ID));
+    let second = new.svid(&Leaf::of(ID)).bundle(&both);
+    let agent = Agent::serving(first.clone());
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1s,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    let changes = |count: usize| {
+        wait_for("a key-change", || (key_changes(&gateway).len() == count).then(|| key_changes(&gateway)))
+    };
+    while_calling(&client, || {
+        // SPIRE prepares: the same key, one more root.
+        agent.serve(first.clone().bundle(&both));
+        let [change] = changes(1).try_into().unwrap();
+        let (key, kid) = (&change["predicate"]["key"], kid_of(&first));
+        assert_eq!(
+            (&change["predicate"]["previousKey"], &key["kid"]),
+            (&kid.as_str().into(), &kid.as_str().into())
+        );
+        let bundles = gateway.dir.path().join("log/trust/bundles");
+        let archived = bundles.join(format!("{}.pem", key["bundle"].as_str().unwrap()));
+        let archived = std::fs::read_to_string(archived).unwrap();
+        assert_eq!(archived.matches("BEGIN CERTIFICATE").count(), 2);
+        // It activates: a key below the new root. And forgets the old root.
+        agent.serve(second.clone());
+        wait_until_signed_by(&gateway, &kid_of(&second));
+        agent.serve(second.clone().bundle(&[new.root()]));
+        changes(3);
+    });
+    let (_, _, dir) = gateway.stop();
+    let (passed, said) = verify(dir.path(), &[&old, &new]);
+    assert!(passed, "{said}");
+    let (passed, said) = verify(dir.path(), &[&new]);
+    assert!(!passed, "records below the old root can't be verified by the new one: {said}");
+}
+
+#[test]
+fn a_key_that_the_new_bundle_does_not_vouch_for_signs_no_more() {
+    let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+    let (first, second) = (old.svid(&Leaf::of(ID)), new.svid(&Leaf::of(ID)));
+    let agent = Agent::serving(first);
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    while_calling(&client, || {
+        agent.serve(second.clone());
+        wait_until_signed_by(&gateway, &kid_of(&second));
+    });
+    let next = Client::open(&gateway, "/mcp", "2025-11-25");
+    assert_eq!(part(&next.session, 0)["kid"], kid_of(&second));
+    let (_, _, dir) = gateway.stop();
+    let (passed, said) = verify(dir.path(), &[&old, &new]);
+    assert!(passed, "{said}");
+}
