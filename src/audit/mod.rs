@@ -6,6 +6,8 @@
 //!
 //! layer: L3
 
+mod archived;
+mod content;
 mod lines;
 mod policies;
 mod read;
@@ -19,5 +21,5 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use report::{Check, Counts, Finding, Note, RecordRef, Report};
+pub use report::{Check, Counts, Finding, Note, RecordRef, Report, SigningKey};
 pub use verify::{AuditError, Progress, verify};

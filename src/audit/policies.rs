@@ -12,15 +12,24 @@ const MAX_POLICY: u64 = 64 * 1024 * 1024;
 
 /// The policy sets that one run announced.
 #[derive(Debug, Default)]
-pub(super) struct Announced(HashSet<(Sha256Digest, Sha256Digest)>);
+pub(super) struct Announced {
+    sets: HashSet<(Sha256Digest, Sha256Digest)>,
+    /// An announcement may be among the records that could not be believed.
+    pub(super) doubt: bool,
+}
 
 impl Announced {
+    /// Of a run whose announcements may not all be known.
+    pub(super) fn in_doubt() -> Self {
+        Self { doubt: true, ..Self::default() }
+    }
+
     /// Takes over an announcement, and checks that its files are archived.
     ///
     /// # Errors
     /// In words: which file is missing or altered.
     pub(super) fn announce(&mut self, layout: &Layout, change: &PolicyChange) -> Result<(), String> {
-        self.0.insert((change.policy_set, change.schema));
+        self.sets.insert((change.policy_set, change.schema));
         let dir = layout.policies(&change.policy_set);
         for file in &change.files {
             let path = dir.join(policy_file_name(&file.name, &file.sha256));
@@ -38,7 +47,7 @@ impl Announced {
     /// # Errors
     /// In words, if it may not.
     pub(super) fn check(&self, set: Sha256Digest, schema: Sha256Digest) -> Result<(), String> {
-        if self.0.contains(&(set, schema)) {
+        if self.doubt || self.sets.contains(&(set, schema)) {
             Ok(())
         } else {
             Err(format!("policy set {set} with schema {schema} was not announced in this run"))

@@ -123,6 +123,7 @@ pub(super) struct Claims {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Open {
     pub(super) token: Token,
+    pub(super) key: Key,
     pub(super) claims: Claims,
     pub(super) policy_set: Sha256Digest,
     pub(super) schema: Sha256Digest,
@@ -131,6 +132,7 @@ pub(super) struct Open {
 #[derive(Debug, Deserialize)]
 pub(super) struct Renew {
     pub(super) token: Token,
+    pub(super) key: Key,
     pub(super) claims: Claims,
 }
 
@@ -159,9 +161,13 @@ pub(super) struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Key {
     pub(super) kid: String,
     pub(super) chain: Sha256Digest,
+    pub(super) bundle: Sha256Digest,
+    pub(super) not_before: String,
+    pub(super) not_after: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,9 @@ use crate::domain::ids::SessionId;
 /// Findings that are kept with their text; more are only counted.
 const KEPT: usize = 100;
 
+/// Keys that are shown to people; machines get all.
+const SHOWN_KEYS: usize = 8;
+
 /// What a finding is about; stable labels for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +27,8 @@ pub enum Check {
     Statement,
     /// The key that signed is not the gateway's, or not archived, or its chain does not hold at the record's time.
     Key,
+    /// What a record says is archived of its keys is missing or altered.
+    Archive,
     /// The signature.
     Signature,
     /// The record is of another gateway or another run of it.
@@ -53,6 +58,7 @@ impl Check {
             Self::Envelope => "envelope",
             Self::Statement => "statement",
             Self::Key => "key",
+            Self::Archive => "archive",
             Self::Signature => "signature",
             Self::Gateway => "gateway",
             Self::KeyChange => "key_change",
@@ -93,6 +99,56 @@ pub struct Finding {
     pub check: Check,
     /// What is wrong.
     pub message: String,
+    /// Other records of which the same is to be said, after this one. One unknown key is one finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<More>,
+}
+
+/// The records that share a finding with an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct More {
+    /// How many.
+    pub records: u64,
+    /// The file of the last.
+    pub file: String,
+    /// Its line.
+    pub line: u64,
+}
+
+/// A key that signed, and that the given bundle vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKey {
+    /// Its id.
+    pub kid: String,
+    /// From when its certificate is valid.
+    pub not_before: String,
+    /// Until when.
+    pub not_after: String,
+    /// SHA-256 of the root certificate that vouches for it.
+    pub root: String,
+    /// How many of the log's records it signed; none if only tokens.
+    pub records: u64,
+    /// Time of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Time of the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+}
+
+impl fmt::Display for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let thumbprint = self.kid.rsplit('#').next().unwrap_or_default();
+        let root = self.root.get(..16).unwrap_or_default();
+        write!(f, "#{thumbprint} valid {} to {}, root {root}…: ", self.not_before, self.not_after)?;
+        match (&self.first, &self.last) {
+            (Some(first), Some(last)) => {
+                write!(f, "{} from {first} to {last}", several(self.records, "record"))
+            }
+            _ => f.write_str("tokens only"),
+        }
+    }
 }
 
 /// Writes text that may be a forger's so that it stays text: on a terminal its control characters could erase the
@@ -112,6 +168,16 @@ impl fmt::Write for Harmless<'_, '_> {
     }
 }
 
+impl Finding {
+    /// The same is to be said of the record here.
+    pub(super) fn again(&mut self, file: &str, line: u64) {
+        let more = self.more.get_or_insert_with(|| More { records: 0, file: String::new(), line });
+        more.records += 1;
+        file.clone_into(&mut more.file);
+        more.line = line;
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = Harmless(f);
@@ -125,7 +191,11 @@ impl fmt::Display for Finding {
                 write!(f, " of session {session}")?;
             }
         }
-        write!(f, ": {}: {}", self.check.as_str(), self.message)
+        write!(f, ": {}: {}", self.check.as_str(), self.message)?;
+        if let Some(More { records, file, line }) = &self.more {
+            write!(f, " (and {}, the last at {file}:{line})", several(*records, "more record"))?;
+        }
+        Ok(())
     }
 }
 
@@ -182,6 +252,8 @@ pub struct Report {
     /// Time of the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
+    /// The keys that signed, by their validity.
+    pub keys: Vec<SigningKey>,
     /// The first findings, in the log's order.
     pub findings: Vec<Finding>,
     /// How many findings there are in all.
@@ -199,6 +271,7 @@ impl Report {
             counts: Counts::default(),
             first: None,
             last: None,
+            keys: Vec::new(),
             findings: Vec::new(),
             findings_total: 0,
             notes: Vec::new(),
@@ -238,6 +311,12 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "decisions {} allowed, {} denied", counts.allowed, counts.denied)?;
         writeln!(f, "refused   {} before admission", several(counts.turned_away, "request"))?;
+        for key in self.keys.iter().take(SHOWN_KEYS) {
+            writeln!(f, "key       {key}")?;
+        }
+        if let Some(more @ 1..) = self.keys.len().checked_sub(SHOWN_KEYS) {
+            writeln!(f, "key       and {more} more, all of them with --json")?;
+        }
         for note in &self.notes {
             f.write_str("note      ")?;
             Harmless(f).write_str(&note.message)?;
@@ -277,6 +356,7 @@ mod tests {
             record: Some(RecordRef { kind: hostile.clone(), session: None, seq: 0 }),
             check: Check::Gateway,
             message: hostile,
+            more: None,
         });
         let shown = report.to_string();
         assert!(!shown.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");

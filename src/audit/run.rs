@@ -15,9 +15,12 @@ pub(super) struct RunState {
     pub(super) number: u64,
     pub(super) chain: ChainState,
     pub(super) policies: Announced,
-    pub(super) records: u64,
+    /// Unknown where its beginning is.
+    pub(super) records: Option<u64>,
     pub(super) stopped: bool,
     kid: String,
+    /// A record that announced another key may be among those that could not be believed.
+    doubt: bool,
     /// A gap's record may be the first under a new key, whose own record then follows at once.
     expected: Option<String>,
 }
@@ -37,9 +40,10 @@ impl RunState {
             number,
             chain: ChainState::default(),
             policies: Announced::default(),
-            records: 0,
+            records: Some(1),
             stopped: false,
             kid: start.key.kid.clone(),
+            doubt: false,
             expected: None,
         };
         let linked = match (start.after, last) {
@@ -54,6 +58,30 @@ impl RunState {
         (run, linked.map_err(|message| (Check::BackLink, message.to_owned())))
     }
 
+    /// A run whose beginning could not be read or believed, which was found: what its later records rest on is not
+    /// known, and not held against them.
+    pub(super) fn without_start(id: GatewayRunId, number: u64) -> Self {
+        Self {
+            id,
+            number,
+            chain: ChainState::unknown(),
+            policies: Announced::in_doubt(),
+            records: None,
+            stopped: false,
+            kid: String::new(),
+            doubt: true,
+            expected: None,
+        }
+    }
+
+    /// A record that says it is the gateway's own could not be believed.
+    pub(super) fn doubt(&mut self, seq: u64) {
+        self.chain.doubt(seq);
+        self.policies.doubt = true;
+        self.doubt = true;
+        self.expected = None;
+    }
+
     /// Whether `kid` may sign a record of this kind here.
     pub(super) fn signed_by(
         &mut self,
@@ -63,6 +91,13 @@ impl RunState {
     ) -> Result<(), Wrong> {
         let wrong = |message: String| Err((Check::KeyChange, message));
         let expected = self.expected.take();
+        // Which key signs now is unknown after a record that could not be believed; a gap's record may be the first
+        // of the next key, so only the one after it settles the matter.
+        let doubt = if kind == "gap" { self.doubt } else { std::mem::take(&mut self.doubt) };
+        if doubt && change.is_none_or(|(_, key)| key.kid == kid) {
+            kid.clone_into(&mut self.kid);
+            return Ok(());
+        }
         if let Some((previous, key)) = change {
             let was = std::mem::replace(&mut self.kid, key.kid.clone());
             return if key.kid != kid {

@@ -15,6 +15,8 @@ pub(super) type Wrong = (Check, String);
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChainState {
     next: u64,
+    /// Where it stands is not known: the next record is taken as it comes.
+    anywhere: bool,
     /// Digest of the last record; unknown after one that could not be believed.
     last: Last,
     latest: Option<Timestamp>,
@@ -29,6 +31,16 @@ enum Last {
 }
 
 impl ChainState {
+    /// A chain whose beginning could not be read or believed.
+    pub(super) fn unknown() -> Self {
+        Self { anywhere: true, ..Self::default() }
+    }
+
+    /// A chain whose first record that is here has this number.
+    pub(super) fn at(next: u64) -> Self {
+        Self { next, ..Self::default() }
+    }
+
     /// Checks that a believed record is the chain's next one, and goes on from it. A record that is ahead is taken
     /// as the new position, so that one missing record is one finding; one that is behind changes nothing.
     pub(super) fn follow(
@@ -38,7 +50,8 @@ impl ChainState {
         digest: Sha256Digest,
         time: Timestamp,
     ) -> Result<(), Wrong> {
-        let (expected, last) = (self.next, self.last);
+        let anywhere = std::mem::take(&mut self.anywhere);
+        let (expected, last) = if anywhere { (seq, Last::Unknown) } else { (self.next, self.last) };
         if seq < expected {
             let message = format!("record {seq} comes again or too late: {expected} was to follow");
             return Err((Check::Sequence, message));
@@ -86,9 +99,11 @@ impl ChainState {
 #[derive(Debug)]
 pub(super) struct SessionState {
     pub(super) chain: ChainState,
-    /// In which run of the gateway, counted from 1.
-    pub(super) run: u64,
+    /// In which run of the gateway, counted from 1; unknown while none of its records could be believed.
+    pub(super) run: Option<u64>,
     pub(super) closed: bool,
+    /// A record of it could not be believed: it may have issued a token.
+    doubt: bool,
     /// The current token and the one before it: a decision may have been under way while the token was renewed.
     tokens: [Option<Box<Issued>>; 2],
 }
@@ -103,13 +118,27 @@ struct Issued {
 const GRACE: Duration = Duration::from_secs(5);
 
 impl SessionState {
-    pub(super) fn new(run: u64) -> Self {
-        Self { chain: ChainState::default(), run, closed: false, tokens: [None, None] }
+    pub(super) fn new() -> Self {
+        Self { chain: ChainState::default(), run: None, closed: false, doubt: false, tokens: [None, None] }
+    }
+
+    /// A record that says it is of this session could not be believed.
+    pub(super) fn doubt(&mut self, seq: u64) {
+        if self.run.is_none() && !self.doubt {
+            self.chain = ChainState::at(seq);
+        }
+        self.doubt = true;
+        self.chain.doubt(seq);
     }
 
     /// Whether a token was issued.
     pub(super) fn is_open(&self) -> bool {
         self.tokens.iter().any(Option::is_some)
+    }
+
+    /// Whether a token may have been issued.
+    pub(super) fn may_be_open(&self) -> bool {
+        self.doubt || self.is_open()
     }
 
     /// A token was issued or renewed.
@@ -127,8 +156,9 @@ impl SessionState {
         allowed_at: Option<Timestamp>,
     ) -> Result<(), Wrong> {
         let message = match token {
-            Some(_) if !self.is_open() => "it carries a token before any was issued",
+            Some(_) if !self.may_be_open() => "it carries a token before any was issued",
             Some(token) => match self.tokens.iter().flatten().find(|known| known.token == *token) {
+                None if self.doubt => return Ok(()),
                 None => "it carries another token than the one that this session was given",
                 Some(known) if allowed_at.is_some_and(|at| at > known.expires.plus(GRACE)) => {
                     "it was allowed although its token had expired"

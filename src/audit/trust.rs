@@ -5,15 +5,20 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::archived::Archived;
 use super::lines::read_file;
+use super::report::SigningKey;
 use crate::attest::Layout;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::{KeyId, SpiffeId};
-use crate::keys::{CertificateChain, TrustBundle, VerifiedLeaf};
+use crate::domain::ids::{IdError, KeyId, SpiffeId};
+use crate::keys::{CertificateChain, ChainError, TrustBundle, VerifiedLeaf};
 
 /// Largest archived chain, in bytes.
 const MAX_CHAIN: u64 = 256 * 1024;
+
+/// Most keys that are remembered as refused; more are looked at again each time.
+const MAX_REFUSED: usize = 1000;
 
 /// The keys that signed, by key id.
 pub(super) struct Trust<'a> {
@@ -21,24 +26,41 @@ pub(super) struct Trust<'a> {
     bundle: &'a TrustBundle,
     identity: &'a SpiffeId,
     known: HashMap<String, Known>,
+    /// Why a key is none of the gateway's, whatever the time.
+    refused: HashMap<String, String>,
+    archived: Archived<'a>,
 }
 
 struct Known {
     chain: CertificateChain,
+    /// As of a moment when its chain held; it says until when that stays so.
     leaf: VerifiedLeaf,
-    /// The chain was verified at both ends, so in between: validity periods have no holes.
-    from: Timestamp,
-    to: Timestamp,
+    records: u64,
+    first: Option<String>,
+    last: Option<String>,
+}
+
+/// Why a key is not believed. The words hold nothing of the single record, so that one reason is one finding.
+struct Refused {
+    why: String,
+    /// At no other time either.
+    ever: bool,
+}
+
+impl Refused {
+    const fn ever(why: String) -> Self {
+        Self { why, ever: true }
+    }
+
+    const fn then(why: String) -> Self {
+        Self { why, ever: false }
+    }
 }
 
 impl<'a> Trust<'a> {
     pub(super) fn new(layout: &'a Layout, bundle: &'a TrustBundle, identity: &'a SpiffeId) -> Self {
-        Self { layout, bundle, identity, known: HashMap::new() }
-    }
-
-    /// How many keys have been believed.
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
+        let archived = Archived::new(layout, identity.trust_domain());
+        Self { layout, bundle, identity, known: HashMap::new(), refused: HashMap::new(), archived }
     }
 
     /// The key named `kid`, if it was the gateway's own at `at`.
@@ -46,37 +68,164 @@ impl<'a> Trust<'a> {
     /// # Errors
     /// In words: why not.
     pub(super) fn key(&mut self, kid: &str, at: Timestamp) -> Result<&VerifiedLeaf, String> {
-        if !self.known.contains_key(kid) {
-            let known = self.load(kid, at)?;
-            self.known.insert(kid.to_owned(), known);
+        if let Some(why) = self.refused.get(kid) {
+            return Err(why.clone());
         }
-        let known = self.known.get_mut(kid).ok_or("the key is not known")?;
-        if at < known.from || at > known.to {
-            known.chain.verify(self.bundle, at).map_err(|error| error.to_string())?;
-            known.from = known.from.min(at);
-            known.to = known.to.max(at);
+        if let Err(Refused { why, ever }) = self.look(kid, at) {
+            if ever && self.refused.len() < MAX_REFUSED {
+                self.refused.insert(kid.to_owned(), why.clone());
+            }
+            return Err(why);
         }
-        Ok(&known.leaf)
+        self.known.get(kid).map(|known| &known.leaf).ok_or_else(|| "the key is not known".to_owned())
     }
 
-    fn load(&self, kid: &str, at: Timestamp) -> Result<Known, String> {
-        let id: KeyId = kid.parse().map_err(|error: crate::domain::ids::IdError| error.to_string())?;
-        if id.spiffe_id() != self.identity.as_str() {
-            return Err(format!("signed by {}, not by {}", id.spiffe_id(), self.identity));
+    /// A believed record was signed by this key at this time.
+    pub(super) fn signed(&mut self, kid: &str, time: &str) {
+        if let Some(known) = self.known.get_mut(kid) {
+            known.records += 1;
+            known.first.get_or_insert_with(|| time.to_owned());
+            known.last = Some(time.to_owned());
         }
-        let thumbprint = URL_SAFE_NO_PAD.decode(id.thumbprint()).ok().and_then(|raw| raw.try_into().ok());
-        let thumbprint = Sha256Digest::from_bytes(thumbprint.ok_or("the key id's thumbprint is not one")?);
-        let path = self.layout.chain(&thumbprint);
-        let missing = |error| format!("its chain is not archived ({}: {error})", path.display());
-        let text = read_file(&path, MAX_CHAIN).map_err(missing)?;
-        let chain =
-            CertificateChain::from_pem(&String::from_utf8_lossy(&text)).map_err(|error| error.to_string())?;
-        let leaf = chain.verify(self.bundle, at).map_err(|error| error.to_string())?;
-        if leaf.key_id != id {
-            return Err(format!("the archived chain is of {}", leaf.key_id));
-        }
-        let end = |moment| if chain.verify(self.bundle, moment).is_ok() { moment } else { at };
-        let (from, to) = (end(leaf.not_before), end(leaf.not_after));
-        Ok(Known { chain, leaf, from, to })
     }
+
+    /// What there is to say of the believed keys, in the order of their validity.
+    pub(super) fn keys(&self) -> Vec<SigningKey> {
+        let mut keys: Vec<_> = self.known.values().collect();
+        keys.sort_by_key(|known| (known.leaf.not_before, known.leaf.key_id.as_str()));
+        let said = |known: &Known| SigningKey {
+            kid: known.leaf.key_id.to_string(),
+            not_before: known.leaf.not_before.to_rfc3339(),
+            not_after: known.leaf.not_after.to_rfc3339(),
+            root: known.leaf.root.to_string(),
+            records: known.records,
+            first: known.first.clone(),
+            last: known.last.clone(),
+        };
+        keys.into_iter().map(said).collect()
+    }
+
+    /// Sees to it that `known` has the key as of `at`.
+    fn look(&mut self, kid: &str, at: Timestamp) -> Result<(), Refused> {
+        if let Some(known) = self.known.get_mut(kid) {
+            let (from, to) = (known.leaf.from.as_secs(), known.leaf.to.as_secs());
+            if !(from..=to).contains(&at.as_secs()) {
+                known.leaf = known.chain.verify(self.bundle, at).map_err(|error| not_then(&error))?;
+            }
+            return Ok(());
+        }
+        let chain = self.chain(kid)?;
+        let leaf = match chain.verify(self.bundle, at) {
+            Ok(leaf) => leaf,
+            Err(ChainError::Path(error)) => return Err(self.explain(&chain, at, error)),
+            Err(error @ ChainError::Validity { .. }) => return Err(not_then(&error)),
+            Err(error) => return Err(Refused::ever(format!("of the key {kid}: {error}"))),
+        };
+        self.known.insert(kid.to_owned(), Known { chain, leaf, records: 0, first: None, last: None });
+        Ok(())
+    }
+
+    /// The archived chain of the key, which is of that very key and names the gateway; nothing vouches for it yet.
+    fn chain(&self, kid: &str) -> Result<CertificateChain, Refused> {
+        let id: KeyId = kid.parse().map_err(|error: IdError| Refused::ever(error.to_string()))?;
+        let identity = self.identity;
+        if id.spiffe_id() != identity.as_str() {
+            return Err(Refused::ever(format!("signed by {id}, another workload's key, not by {identity}")));
+        }
+        let Some(thumbprint) = thumbprint(&id) else {
+            return Err(Refused::ever(format!("the key id's thumbprint is not one: {id}")));
+        };
+        let path = self.layout.chain(&thumbprint);
+        let file = path.display();
+        let text = read_file(&path, MAX_CHAIN)
+            .map_err(|error| Refused::ever(format!("its chain is not archived ({file}: {error})")))?;
+        let unreadable = |error: ChainError| Refused::ever(format!("its archived chain ({file}): {error}"));
+        let chain = CertificateChain::from_pem(&String::from_utf8_lossy(&text)).map_err(unreadable)?;
+        let whose = chain.unverified().map_err(unreadable)?.spiffe_id;
+        if whose != *identity {
+            let why = format!(
+                "it claims to be of {identity}, but the archived chain ({file}) is of {whose}: another workload's key"
+            );
+            return Err(Refused::ever(why));
+        }
+        if chain.leaf_thumbprint() != thumbprint {
+            let other = chain.leaf_thumbprint();
+            return Err(Refused::ever(format!(
+                "the archived chain ({file}) was altered: it is of the certificate {other}"
+            )));
+        }
+        Ok(chain)
+    }
+
+    /// Why the chain leads to no root of the caller's bundle, and what to do.
+    fn explain(&self, chain: &CertificateChain, at: Timestamp, error: webpki::Error) -> Refused {
+        let Ok(leaf) = chain.unverified() else { return Refused::ever(error.to_string()) };
+        let ends = [leaf.not_before, leaf.not_after];
+        if let Some(held) = ends.iter().find_map(|end| chain.verify(self.bundle, *end).ok()) {
+            return Refused::then(format!(
+                "the chain of its key leads to the root {} of the given trust bundle, but held from {} to {} only, and \
+                 this record is not of that time",
+                held.root, held.from, held.to
+            ));
+        }
+        let key = chain.leaf_thumbprint().to_base64url();
+        let missing = format!(
+            "the given trust bundle does not vouch for the key #{key}, valid from {} to {}: ",
+            leaf.not_before, leaf.not_after
+        );
+        let Some(found) = self.archived.root_of(chain, at) else {
+            return Refused::ever(format!(
+                "{missing}no root in it signed its chain ({error}), and none in the log's archive did. Give the trust \
+                 bundle that was in force then (--trust-bundle may be repeated); if none signed it, the log is forged"
+            ));
+        };
+        Refused::ever(format!(
+            "{missing}the root {} (valid from {} to {}) signed its chain, and is not in the bundle, as when the CA has \
+             rotated since. Give the trust bundle of that time too (--trust-bundle may be repeated). The log has a copy, \
+             trust/bundles/{}.pem: believe it only if that root is in what you kept elsewhere; if it never was in your \
+             CA's bundle, the log is forged",
+            found.root, found.not_before, found.not_after, found.bundle
+        ))
+    }
+
+    /// Whether a record's reference to a believed key leads to what is archived of it.
+    ///
+    /// # Errors
+    /// In words: what does not agree, is missing or altered.
+    pub(super) fn archived(&mut self, key: &super::read::Key) -> Result<(), String> {
+        let Some(Known { leaf, chain, .. }) = self.known.get(&key.kid) else { return Ok(()) };
+        let thumbprint = chain.leaf_thumbprint();
+        if key.chain != thumbprint {
+            return Err(format!(
+                "it says that the chain of {} is archived as {}, but that is {thumbprint}",
+                key.kid, key.chain
+            ));
+        }
+        let (from, to) = (leaf.not_before.to_rfc3339(), leaf.not_after.to_rfc3339());
+        if key.not_before != from || key.not_after != to {
+            return Err(format!(
+                "it says that {} is valid from {} to {}, but its certificate is from {from} to {to}",
+                key.kid, key.not_before, key.not_after
+            ));
+        }
+        self.archived.bundle(&key.bundle)
+    }
+}
+
+/// The digest that a key id names.
+fn thumbprint(id: &KeyId) -> Option<Sha256Digest> {
+    let raw = URL_SAFE_NO_PAD.decode(id.thumbprint()).ok()?;
+    raw.try_into().ok().map(Sha256Digest::from_bytes)
+}
+
+fn not_then(error: &ChainError) -> Refused {
+    Refused::then(match error {
+        ChainError::Validity { not_before, not_after, .. } => format!(
+            "the certificate of its key is valid from {not_before} to {not_after}, and this record is not of that time"
+        ),
+        ChainError::Path(_) => {
+            "the chain of its key held at other times, but not at this record's".to_owned()
+        }
+        other => other.to_string(),
+    })
 }

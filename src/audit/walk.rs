@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::read::{self, Record};
 use super::report::{Check, Finding, RecordRef, Report};
 use super::run::RunState;
-use super::session::{self, SessionState, Wrong};
+use super::session::{SessionState, Wrong};
 use super::trust::Trust;
 use crate::attest::{Layout, dsse};
-use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::{GatewayRunId, KeyId, SessionId, SpiffeId};
 use crate::keys::TrustBundle;
@@ -16,15 +15,25 @@ use crate::keys::TrustBundle;
 /// How far a chain's time may go back before it is noted: clocks are corrected.
 const CLOCK_TOLERANCE_MS: u128 = 5_000;
 
+/// Most sessions of which nothing but records that can't be believed is remembered.
+const MAX_DOUBTED_SESSIONS: usize = 1_000_000;
+
+/// Most findings that are remembered so as not to be said again.
+const MAX_SAID: usize = 1000;
+
 /// See the module.
 pub(super) struct Walk<'a> {
-    layout: &'a Layout,
-    identity: &'a SpiffeId,
-    trust: Trust<'a>,
-    report: Report,
-    sessions: HashMap<SessionId, SessionState>,
+    pub(super) layout: &'a Layout,
+    pub(super) identity: &'a SpiffeId,
+    pub(super) trust: Trust<'a>,
+    pub(super) report: Report,
+    pub(super) sessions: HashMap<SessionId, SessionState>,
     runs: HashSet<GatewayRunId>,
-    run: Option<RunState>,
+    pub(super) run: Option<RunState>,
+    /// The start of a run may be among the records that could not be read or believed.
+    lost_start: bool,
+    /// Findings about keys and what is archived of them, and where they stand: said once, however many records.
+    said: HashMap<(Check, String), usize>,
     /// Digest of the record before.
     last: Option<Sha256Digest>,
     /// The record before could not be read.
@@ -45,6 +54,8 @@ impl<'a> Walk<'a> {
             sessions: HashMap::new(),
             runs: HashSet::new(),
             run: None,
+            lost_start: false,
+            said: HashMap::new(),
             last: None,
             doubt: false,
             another: None,
@@ -85,7 +96,7 @@ impl<'a> Walk<'a> {
         self.line += 1;
         self.report.counts.records += 1;
         if let Some(run) = &mut self.run {
-            run.records += 1;
+            run.records = run.records.map(|records| records + 1);
         }
     }
 
@@ -112,6 +123,7 @@ impl<'a> Walk<'a> {
         }
         self.report.first.get_or_insert_with(|| record.time_text.clone());
         self.report.last = Some(record.time_text.clone());
+        self.trust.signed(&envelope.keyid, &record.time_text);
         let digest = Sha256Digest::of(&envelope.payload);
         let outcome = self.place(&envelope.keyid, &record, digest);
         self.last = Some(digest);
@@ -141,12 +153,30 @@ impl<'a> Walk<'a> {
     /// A record that can't be believed: whatever chain it says it is of is not blamed for it again.
     fn doubt(&mut self, record: &Record<'_>) {
         self.doubt = true;
-        let chain = match record.header.session {
-            Some(session) => self.sessions.get_mut(&session).map(|state| &mut state.chain),
-            None => self.run.as_mut().map(|run| &mut run.chain),
-        };
-        if let Some(chain) = chain {
-            chain.doubt(record.header.seq);
+        let seq = record.header.seq;
+        match (record.header.session, &mut self.run) {
+            (Some(session), _) => {
+                // A forger may make up any number of sessions.
+                let known = self.sessions.contains_key(&session);
+                if known || self.sessions.len() < MAX_DOUBTED_SESSIONS {
+                    self.sessions.entry(session).or_insert_with(SessionState::new).doubt(seq);
+                }
+            }
+            (None, Some(run)) if record.kind != "gateway-start" => run.doubt(seq),
+            (None, _) => self.lost_start = true,
+        }
+    }
+
+    /// The run that a believed record says it is of, when its start could not be read or believed. That was found
+    /// already, so what followed on it is not.
+    fn adopt(&mut self, id: GatewayRunId) {
+        if self.run.as_ref().is_some_and(|run| run.id == id) {
+            self.lost_start = false;
+        } else if self.lost_start && self.runs.insert(id) {
+            self.end_run();
+            self.report.counts.runs += 1;
+            self.run = Some(RunState::without_start(id, self.report.counts.runs));
+            self.lost_start = false;
         }
     }
 
@@ -157,6 +187,7 @@ impl<'a> Walk<'a> {
         if record.kind == "gateway-start" {
             return self.start(kid, record, digest);
         }
+        self.adopt(header.gateway.run);
         let Some(run) = &mut self.run else {
             return Err((Check::Gateway, "no run of the gateway has begun before it".to_owned()));
         };
@@ -176,8 +207,8 @@ impl<'a> Walk<'a> {
         let (chain, in_order) = match header.session {
             None => (&mut run.chain, Ok(())),
             Some(session) => {
-                let state = self.sessions.entry(session).or_insert_with(|| SessionState::new(number));
-                let in_order = if state.run != number {
+                let state = self.sessions.entry(session).or_insert_with(SessionState::new);
+                let in_order = if *state.run.get_or_insert(number) != number {
                     Err((Check::Session, "its session is of an earlier run".to_owned()))
                 } else if state.closed {
                     Err((Check::Session, "its session was closed before".to_owned()))
@@ -219,118 +250,15 @@ impl<'a> Walk<'a> {
         }
         let number = self.report.counts.runs;
         let (mut run, linked) = RunState::begin(id, number, &start, self.last, self.doubt);
-        run.records = 1;
         let follows = run.chain.follow(record.header.seq, record.header.previous, digest, record.time);
         self.run = Some(run);
+        self.lost_start = false;
         if start.key.kid != kid {
             return Err((Check::KeyChange, format!("it announces {} but is signed by {kid}", start.key.kid)));
         }
         follows?;
-        linked
-    }
-
-    fn of_gateway(&mut self, record: &Record<'_>) -> Result<(), Wrong> {
-        let unread = |why| (Check::Statement, why);
-        let Some(run) = &mut self.run else { return Ok(()) };
-        match &*record.kind {
-            "key-change" => {}
-            "policy-change" => {
-                let change: read::PolicyChange = record.body().map_err(unread)?;
-                run.policies.announce(self.layout, &change).map_err(|why| (Check::Policy, why))?;
-            }
-            "refusal-summary" => {
-                let summary: read::Refusals = record.body().map_err(unread)?;
-                let counts = summary.refusals.iter().map(|refusal| refusal.count);
-                self.report.counts.turned_away += counts.sum::<u64>();
-            }
-            "gap" => {
-                let gap: read::Gap = record.body().map_err(unread)?;
-                let (since, until) = (&gap.since, &gap.until);
-                let mut message =
-                    format!("from {since} to {until} {} records were refused ({})", gap.refused, gap.cause);
-                if gap.lost > 0 {
-                    message.push_str(&format!(" and {} promised ones lost", gap.lost));
-                }
-                self.report.note("gap", message);
-            }
-            "gateway-stop" => {
-                let stop: read::Stop = record.body().map_err(unread)?;
-                run.stopped = true;
-                if stop.records != run.records {
-                    let message = format!("the run wrote {} records, {} are here", stop.records, run.records);
-                    return Err((Check::Count, message));
-                }
-            }
-            other => {
-                return Err((
-                    Check::Statement,
-                    format!("the gateway's chain has no records of kind {other}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn of_session(&mut self, session: SessionId, record: &Record<'_>) -> Result<(), Wrong> {
-        let unread = |why| (Check::Statement, why);
-        let (Some(run), Some(state)) = (&mut self.run, self.sessions.get_mut(&session)) else {
-            return Ok(());
-        };
-        let announced = |set, schema| run.policies.check(set, schema).map_err(|why| (Check::Policy, why));
-        let (token, claims) = match &*record.kind {
-            "decision" => {
-                let decision: read::Decision = record.body().map_err(unread)?;
-                match decision.effect {
-                    read::Effect::Allow => self.report.counts.allowed += 1,
-                    read::Effect::Deny => self.report.counts.denied += 1,
-                }
-                if record.subject != decision.request.forwarded.unwrap_or(decision.request.received) {
-                    return Err((Check::Statement, "its subject is not its request".to_owned()));
-                }
-                let from_client = decision.from == "client";
-                let allowed = from_client && decision.effect == read::Effect::Allow;
-                state.carried(decision.token.as_ref(), from_client, allowed.then_some(record.time))?;
-                return announced(decision.policy_set, decision.schema);
-            }
-            "session-close" => {
-                state.close();
-                return Ok(());
-            }
-            "session-open" => {
-                let open: read::Open = record.body().map_err(unread)?;
-                if state.is_open() {
-                    return Err((Check::Session, "its session was opened before".to_owned()));
-                }
-                announced(open.policy_set, open.schema)?;
-                (open.token, open.claims)
-            }
-            "session-renew" => {
-                let renew: read::Renew = record.body().map_err(unread)?;
-                if !state.is_open() {
-                    return Err((Check::Session, "its session was not opened".to_owned()));
-                }
-                (renew.token, renew.claims)
-            }
-            other => return Err((Check::Statement, format!("a session has no records of kind {other}"))),
-        };
-        let checked = session::claims(&claims, session, self.identity);
-        let kid = token.kid.clone();
-        let same = record.subject == token.sha256;
-        state.issued(token, Timestamp::from_secs(claims.exp));
-        checked?;
-        if !same {
-            return Err((Check::Statement, "its subject is not its token".to_owned()));
-        }
-        let issued = Timestamp::from_secs(claims.iat);
-        let leaf =
-            self.trust.key(&kid, issued).map_err(|why| (Check::Token, format!("the token's key: {why}")))?;
-        if claims.exp > leaf.not_after.as_secs() {
-            return Err((
-                Check::Token,
-                "the token outlives the certificate of the key that signed it".to_owned(),
-            ));
-        }
-        Ok(())
+        linked?;
+        self.archived(&start.key)
     }
 
     /// Sessions that were not closed when their run ended stay so.
@@ -349,9 +277,13 @@ impl<'a> Walk<'a> {
             self.file = "records".to_owned();
             self.find(Check::Segments, "there are no records".to_owned(), None);
         }
-        self.report.counts.sessions = self.sessions.len() as u64;
-        self.report.counts.keys = self.trust.len() as u64;
-        let unclosed = self.sessions.values().filter(|session| !session.closed).count() as u64;
+        let believed = self.sessions.values().filter(|session| session.run.is_some());
+        let (sessions, closed) =
+            believed.fold((0, 0), |(all, closed), session| (all + 1, closed + u64::from(session.closed)));
+        let unclosed = sessions - closed;
+        self.report.counts.sessions = sessions;
+        self.report.keys = self.trust.keys();
+        self.report.counts.keys = self.report.keys.len() as u64;
         self.report.counts.unclosed = unclosed;
         if unclosed > 0 {
             self.report.note("unclosed_sessions", format!("{unclosed} sessions have no record of their end"));
@@ -362,12 +294,30 @@ impl<'a> Walk<'a> {
     /// Something that can't be read: the record after it is not blamed for it.
     pub(super) fn unreadable(&mut self, check: Check, message: String) {
         self.doubt = true;
+        self.lost_start = true;
         self.find(check, message, None);
     }
 
-    /// A finding here.
+    /// A finding here, or one record more of a finding about a key that was said before.
     pub(super) fn find(&mut self, check: Check, message: String, record: Option<RecordRef>) {
+        if matches!(check, Check::Key | Check::Archive) {
+            let same = (check, message);
+            if let Some(at) = self.said.get(&same) {
+                if let Some(finding) = self.report.findings.get_mut(*at) {
+                    finding.again(&self.file, self.line);
+                }
+                return;
+            }
+            if self.said.len() < MAX_SAID {
+                self.said.insert(same.clone(), self.report.findings.len());
+            }
+            return self.tell(same.0, same.1, record);
+        }
+        self.tell(check, message, record);
+    }
+
+    fn tell(&mut self, check: Check, message: String, record: Option<RecordRef>) {
         let line = (self.line > 0).then_some(self.line);
-        self.report.find(Finding { file: self.file.clone(), line, record, check, message });
+        self.report.find(Finding { file: self.file.clone(), line, record, check, message, more: None });
     }
 }

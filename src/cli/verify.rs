@@ -25,9 +25,10 @@ pub(crate) struct Args {
     /// The log's directory.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// The trust bundle, PEM or SPIFFE JSON, from a source you trust (not from the log itself).
-    #[arg(long, value_name = "FILE")]
-    trust_bundle: PathBuf,
+    /// The trust bundle, PEM or SPIFFE JSON, from a source you trust (not from the log itself). Give it several
+    /// times where the CA rotated meanwhile: the roots of all files count, each for its own time.
+    #[arg(long, value_name = "FILE", required = true)]
+    trust_bundle: Vec<PathBuf>,
     /// The SPIFFE ID of the gateway whose log it must be.
     #[arg(long, value_name = "SPIFFE_ID")]
     identity: String,
@@ -42,18 +43,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         let help = "give the gateway's identity as `chancery keys show` prints it";
         Failure::misuse(miette!(help = help, "--identity: {error}"))
     })?;
-    let file = args.trust_bundle.display();
-    let text = std::fs::read_to_string(&args.trust_bundle).map_err(|error| {
-        let help = "write it on the gateway's machine with `chancery keys bundle`, and carry it here";
-        Failure::misuse(miette!(help = help, "--trust-bundle: can't read {file}: {error}"))
-    })?;
-    let bundle = TrustBundle::parse(identity.trust_domain(), &text).map_err(|error| {
-        let help = match error {
-            BundleError::OtherDomain { .. } => OTHER_GATEWAYS,
-            _ => "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON",
-        };
-        Failure::misuse(miette!(help = help, "--trust-bundle: {file}: {error}"))
-    })?;
+    let bundle = bundle(&args.trust_bundle, &identity)?;
     let mut bar = Bar(None);
     let report = audit::verify(&args.dir, &bundle, &identity, &mut bar);
     bar.clear();
@@ -66,6 +56,31 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     // A closed pipe (`| head`) changes nothing about the outcome.
     let _reader_gone = writeln!(std::io::stdout(), "{text}");
     Ok(if report.ok { Exit::Done } else { Exit::Findings })
+}
+
+/// The roots of all files together.
+fn bundle(files: &[PathBuf], identity: &SpiffeId) -> Result<TrustBundle, Failure> {
+    let mut bundles = Vec::with_capacity(files.len());
+    for path in files {
+        let file = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let help = "write it on the gateway's machine with `chancery keys bundle`, and carry it here";
+            Failure::misuse(miette!(help = help, "--trust-bundle: can't read {file}: {error}"))
+        })?;
+        let bundle = TrustBundle::parse(identity.trust_domain(), &text).map_err(|error| {
+            let help = match error {
+                BundleError::OtherDomain { .. } => OTHER_GATEWAYS,
+                BundleError::Count(_) => "give several files, each with its own --trust-bundle",
+                _ => "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON",
+            };
+            Failure::misuse(miette!(help = help, "--trust-bundle: {file}: {error}"))
+        })?;
+        bundles.push(bundle);
+    }
+    TrustBundle::union(bundles).map_err(|error| {
+        let help = "give only the bundles of the time of this log";
+        Failure::misuse(miette!(help = help, "--trust-bundle: {error}"))
+    })
 }
 
 fn help(error: &AuditError) -> String {

@@ -143,6 +143,16 @@ impl CertificateChain {
         Ok(svid::validity(&svid::parse(&self.leaf)?))
     }
 
+    /// The leaf's own word; nothing vouches for it yet.
+    ///
+    /// # Errors
+    /// It is no SVID that may sign.
+    pub fn unverified(&self) -> Result<Unverified, ChainError> {
+        let leaf = svid::read_leaf(&self.leaf)?;
+        let (not_before, not_after) = (leaf.not_before, leaf.not_after);
+        Ok(Unverified { spiffe_id: leaf.spiffe_id, not_before, not_after })
+    }
+
     /// Checks that the leaf is a SVID of the bundle's trust domain which may sign, and that the chain leads to one
     /// of the bundle's roots, everything valid at `at` (the time of signing, not now).
     ///
@@ -229,6 +239,17 @@ impl CertificateChain {
         let more = other.intermediates.iter().filter(|der| !self.intermediates.contains(der));
         Self::from_ders(self.ders().chain(more.map(AsRef::as_ref)).map(<[u8]>::to_vec)).ok()
     }
+}
+
+/// What a leaf says of itself. Whoever can write a certificate can write this.
+#[derive(Debug, Clone)]
+pub struct Unverified {
+    /// Whose key it claims to be.
+    pub spiffe_id: SpiffeId,
+    /// From when it claims to be valid.
+    pub not_before: Timestamp,
+    /// Until when it claims to be, that second included.
+    pub not_after: Timestamp,
 }
 
 /// A way from the leaf to a root.

@@ -22,7 +22,7 @@ pub(crate) mod testing;
 
 pub use algorithm::Algorithm;
 pub use bundle::{BundleError, RootFacts, TrustBundle};
-pub use chain::{CertificateChain, ChainError, VerifiedLeaf};
+pub use chain::{CertificateChain, ChainError, Unverified, VerifiedLeaf};
 pub use jwk::{Jwk, JwkError, Jwks};
 pub use public_key::{PublicKey, PublicKeyError, VerifyError};
 pub use public_svid::PublicSvid;
