@@ -36,13 +36,16 @@ pub(super) struct Core {
 /// Opens identity, secret and log, and begins the upkeep. `tell` gets what the operator must read.
 pub(super) async fn core(
     config: &Config,
-    prepared: Prepared,
+    mut prepared: Prepared,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Core, StartError> {
     let clock = Clock::system();
     let telemetry = telemetry(config).await?;
     let recorder = telemetry.recorder();
-    let identity = Identity::open(&config.identity, clock.clone()).await?;
+    let identity = match prepared.identity.take() {
+        Some(opened) => opened,
+        None => Identity::open(&config.identity, clock.clone()).await?,
+    };
     let admission = admission(&config.admission, &clock, &telemetry, tell)?;
     let run = GatewayRunId::from_uuid(random::uuid_v7(clock.now())?);
     let version = env!("CARGO_PKG_VERSION").to_owned();

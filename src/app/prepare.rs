@@ -1,13 +1,16 @@
 //! Everything that can be found wrong without starting or writing anything but what a probe needs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::StartError;
 use super::shown::Shown;
 use super::{command, policies};
 use crate::config::{Config, Environment};
+use crate::domain::clock::Clock;
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
+use crate::identity::{Identity, SpiffeTls};
 use crate::policy::{Catalogue, Engine, PolicySources, ToolDefinition};
 use crate::proxy::config::{ServerConfig, ServerKind};
 use crate::proxy::upstream::{Connector, ProbeError, probe};
@@ -20,6 +23,8 @@ pub(super) struct Prepared {
     pub(super) engine: Engine,
     pub(super) connectors: BTreeMap<ServerName, Connector>,
     pub(super) shown: Shown,
+    /// The signing identity, where a tool server had to be shown it already.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 /// Reads the policies, looks for the servers' commands, takes their tools from the last time or asks them, and
@@ -28,20 +33,22 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
     let sources = policies::load(&config.policies)?;
     commands(config, env)?;
     let shown = Shown::below(&config.state_dir);
+    let identity = shown_to_servers(config).await?;
+    let tls = identity.as_ref().and_then(|identity| identity.tls());
     // Without policies everything is refused, whatever the tools are.
     let catalogue = match sources.files.is_empty() {
         true => Catalogue::default(),
-        false => tools(config, &shown).await?,
+        false => tools(config, &shown, tls).await?,
     };
     let (engine, warnings) = Engine::compile(&sources, &catalogue).map_err(StartError::Policies)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let connect = |(name, server): (&ServerName, &ServerConfig)| {
-        Ok((name.clone(), Connector::new(server.clone(), config.limits.clone())?))
+        Ok((name.clone(), Connector::new(server.clone(), config.limits.clone(), tls)?))
     };
     let connectors = config.servers.iter().map(connect).collect::<Result<_, StartError>>()?;
-    Ok(Prepared { sources, catalogue, engine, connectors, shown })
+    Ok(Prepared { sources, catalogue, engine, connectors, shown, identity })
 }
 
 /// The tools of the configured servers, as they were seen last or else as they are now.
@@ -50,7 +57,21 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
 /// A server's command can't be started.
 pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue, StartError> {
     commands(config, env)?;
-    tools(config, &Shown::below(&config.state_dir)).await
+    let identity = shown_to_servers(config).await?;
+    tools(config, &Shown::below(&config.state_dir), identity.as_ref().and_then(|identity| identity.tls()))
+        .await
+}
+
+/// The identity, if a tool server asks for it; else it is opened last of all.
+async fn shown_to_servers(config: &Config) -> Result<Option<Arc<Identity>>, StartError> {
+    let asks = |server: &ServerConfig| match &server.kind {
+        ServerKind::Http(http) => !http.spiffe_ids.is_empty(),
+        ServerKind::Child(_) => false,
+    };
+    if !config.servers.values().any(asks) {
+        return Ok(None);
+    }
+    Ok(Some(Identity::open(&config.identity, Clock::system()).await?))
 }
 
 fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
@@ -63,12 +84,12 @@ fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn tools(config: &Config, shown: &Shown) -> Result<Catalogue, StartError> {
+async fn tools(config: &Config, shown: &Shown, tls: Option<&SpiffeTls>) -> Result<Catalogue, StartError> {
     let servers = config.servers.values();
     let asked = servers.map(|server| async move {
         let known = match shown.load(server) {
             Some(known) => Ok(known),
-            None => ask(server, &config.limits, shown).await,
+            None => ask(server, &config.limits, shown, tls).await,
         };
         (server.name.clone(), known)
     });
@@ -96,8 +117,9 @@ async fn ask(
     server: &ServerConfig,
     limits: &Limits,
     shown: &Shown,
+    tls: Option<&SpiffeTls>,
 ) -> Result<Vec<ToolDefinition>, ProbeError> {
-    let probed = probe(server, limits).await?;
+    let probed = probe(server, limits, tls).await?;
     let mut tools = Vec::with_capacity(probed.tools.len());
     for entry in &probed.tools {
         match ToolDefinition::from_list_entry(entry) {

@@ -22,7 +22,7 @@ pub(super) struct Raw {
     pub(super) servers: BTreeMap<At<String>, At<Server>>,
     /// Cedar policy files, or directories whose `*.cedar` files are all taken. Without any everything is refused.
     #[serde(default)]
-    pub(super) policies: Paths,
+    pub(super) policies: Texts,
     /// The attestation log.
     #[serde(default)]
     pub(super) log: Log,
@@ -84,6 +84,10 @@ pub(super) struct Server {
     /// Headers sent with every request to the URL; `${NAME}` takes an environment variable.
     #[serde(default)]
     pub(super) headers: BTreeMap<At<String>, At<String>>,
+    /// The SPIFFE ID, or a list of them, that the server at the URL must prove by its SVID. The gateway shows it its own,
+    /// so this needs `identity: spire`; the web's authorities are then not asked.
+    #[serde(default)]
+    pub(super) spiffe_id: Texts,
 }
 
 /// The attestation log.
@@ -315,11 +319,11 @@ impl JsonSchema for Identity {
     }
 }
 
-/// One path or a list of them.
+/// One text or a list of them.
 #[derive(Debug, Default)]
-pub(super) struct Paths(pub(super) Vec<At<String>>);
+pub(super) struct Texts(pub(super) Vec<At<String>>);
 
-impl<'de> Deserialize<'de> for Paths {
+impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         enum Shape {
             One(String),
@@ -332,7 +336,7 @@ impl<'de> Deserialize<'de> for Paths {
             type Value = Shape;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a path or a list of paths")
+                f.write_str("one text or a list")
             }
 
             fn visit_str<E>(self, one: &str) -> Result<Shape, E> {
@@ -362,9 +366,9 @@ impl<'de> Deserialize<'de> for Paths {
     }
 }
 
-impl JsonSchema for Paths {
+impl JsonSchema for Texts {
     fn schema_name() -> Cow<'static, str> {
-        "Paths".into()
+        "Texts".into()
     }
 
     fn inline_schema() -> bool {

@@ -34,6 +34,8 @@ impl Resolver<'_> {
         if self.purpose == Purpose::Serve {
             self.demand(raw);
         }
+        let identity = self.identity(&raw.identity.0);
+        self.identity_for_servers(raw, &identity);
         let admission = self.admission(raw);
         let limits = self.limits(&raw.limits);
         Config {
@@ -42,7 +44,7 @@ impl Resolver<'_> {
             servers: self.servers(&raw.servers),
             policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
             log: self.log(&raw.log, &limits),
-            identity: self.identity(&raw.identity.0),
+            identity,
             admission,
             session: self.session(&raw.session),
             limits,

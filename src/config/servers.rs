@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use super::located::At;
 use super::raw;
 use super::resolve::Resolver;
-use crate::domain::ids::ServerName;
+use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
 use crate::proxy::config::{ChildConfig, HttpConfig, ServerConfig, ServerKind};
 
@@ -38,7 +38,9 @@ impl Resolver<'_> {
         };
         match (&server.command, &server.url) {
             (Some(command), None) => {
-                misplaced(&[("headers", !server.headers.is_empty())], "command");
+                let there =
+                    [("headers", !server.headers.is_empty()), ("spiffe_id", !server.spiffe_id.0.is_empty())];
+                misplaced(&there, "command");
                 if command.value.trim().is_empty() {
                     self.mistakes.add(&command.span, "the command is empty", "name the program to start");
                 }
@@ -59,7 +61,8 @@ impl Resolver<'_> {
                 ];
                 misplaced(&there, "url");
                 let headers = self.headers(&server.headers);
-                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers }))
+                let spiffe_ids = self.spiffe_ids(url, &server.spiffe_id);
+                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers, spiffe_ids }))
             }
             (Some(_), Some(url)) => {
                 self.mistakes.add(
@@ -75,6 +78,17 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+
+    /// Who the server must prove to be.
+    fn spiffe_ids(&mut self, url: &At<String>, raw: &raw::Texts) -> Vec<SpiffeId> {
+        if let Some(first) = raw.0.first()
+            && !url.value.starts_with("https:")
+        {
+            let help = "write an https URL: the server proves its SPIFFE ID by TLS";
+            self.mistakes.add(&first.span, "`spiffe_id` has no meaning without TLS", help);
+        }
+        raw.0.iter().filter_map(|id| self.spiffe_id(id)).collect()
     }
 
     fn endpoint(&mut self, url: &At<String>) -> Option<url::Url> {

@@ -43,6 +43,19 @@ impl Resolver<'_> {
         identity::Config { kind, lead }
     }
 
+    /// A server that must prove a SPIFFE ID is shown the gateway's own SVID.
+    pub(super) fn identity_for_servers(&mut self, raw: &raw::Raw, identity: &identity::Config) {
+        if matches!(identity.kind, identity::Kind::Spire(_)) {
+            return;
+        }
+        for server in raw.servers.values() {
+            if let Some(id) = server.value.spiffe_id.0.first() {
+                let help = "the gateway shows such a server its own SVID: write `identity: spire`";
+                self.mistakes.add(&id.span, "`spiffe_id` needs an identity from SPIRE", help);
+            }
+        }
+    }
+
     /// Both sections, and nothing that says which of them counts.
     fn one_section(&mut self, raw: &raw::IdentityMapping) {
         if let Some(local) = &raw.local {
@@ -78,7 +91,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn spiffe_id(&mut self, raw: &At<String>) -> Option<SpiffeId> {
+    pub(super) fn spiffe_id(&mut self, raw: &At<String>) -> Option<SpiffeId> {
         match SpiffeId::from_str(&raw.value) {
             Ok(id) => Some(id),
             Err(error) => {

@@ -19,6 +19,7 @@ mod ring;
 mod service;
 mod spire;
 mod store;
+mod tls;
 
 pub use config::{Config, Kind, Local, Spire};
 pub use describe::{KeyDescription, KeyRole};
@@ -26,3 +27,4 @@ pub use error::IdentityError;
 pub use material::{Material, PublicHalf, Published, PublishedKey};
 pub use service::Identity;
 pub use spire::SpireError;
+pub use tls::{Peers, SpiffeTls, TlsError};

@@ -13,6 +13,7 @@ use super::local::{Access, LocalDomain};
 use super::material::{Material, Published};
 use super::ring::Ring;
 use super::spire::{self, Workload};
+use super::tls::SpiffeTls;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
 use crate::keys::{ActiveKey, Jwks, KnownKey, PublicKeySource, Signer, SignerError, TrustBundle};
@@ -25,6 +26,7 @@ pub struct Identity {
     lead: Duration,
     clock: Clock,
     ring: RwLock<Ring>,
+    tls: Option<SpiffeTls>,
 }
 
 impl Identity {
@@ -39,8 +41,10 @@ impl Identity {
             Kind::Spire(spire) => {
                 let workload = Workload::connect(spire, config.lead, &clock).await?;
                 let spiffe_id = workload.spiffe_id().clone();
-                let published = workload.refresh(clock.now())?;
-                Self::ready(Self::new(spiffe_id, Box::new(workload), published, config.lead, clock))
+                let (published, tls) = (workload.refresh(clock.now())?, workload.tls());
+                let mut identity = Self::new(spiffe_id, Box::new(workload), published, config.lead, clock);
+                identity.tls = Some(tls);
+                Self::ready(identity)
             }
         }
     }
@@ -60,11 +64,11 @@ impl Identity {
     /// There is none, or as [`Identity::open`].
     pub fn inspect(config: &Config, clock: Clock) -> Result<Arc<Self>, IdentityError> {
         match &config.kind {
-            Kind::Local(local) => Self::build_local(local, config.lead, clock, Access::Look),
+            Kind::Local(local) => Self::build_local(local, config.lead, clock, Access::Look).map(Arc::new),
             Kind::Spire(spire) => {
                 let (spiffe_id, published) = spire::look(&spire.dir, spire.spiffe_id.as_ref(), clock.now())?;
                 let material = Box::new(Still(published.clone()));
-                Ok(Self::new(spiffe_id, material, published, config.lead, clock))
+                Ok(Arc::new(Self::new(spiffe_id, material, published, config.lead, clock)))
             }
         }
     }
@@ -74,7 +78,7 @@ impl Identity {
         lead: Duration,
         clock: Clock,
         access: Access,
-    ) -> Result<Arc<Self>, IdentityError> {
+    ) -> Result<Self, IdentityError> {
         let now = clock.now();
         let domain = LocalDomain::open(local, lead, access, now)?;
         let (spiffe_id, published) = (domain.spiffe_id().clone(), domain.refresh(now)?);
@@ -87,13 +91,19 @@ impl Identity {
         published: Published,
         lead: Duration,
         clock: Clock,
-    ) -> Arc<Self> {
-        Arc::new(Self { spiffe_id, material, lead, clock, ring: RwLock::new(Ring::new(published)) })
+    ) -> Self {
+        Self { spiffe_id, material, lead, clock, ring: RwLock::new(Ring::new(published)), tls: None }
     }
 
-    fn ready(identity: Arc<Self>) -> Result<Arc<Self>, IdentityError> {
-        identity.current().map_err(IdentityError::Unusable)?;
-        Ok(identity)
+    fn ready(self) -> Result<Arc<Self>, IdentityError> {
+        self.current().map_err(IdentityError::Unusable)?;
+        Ok(Arc::new(self))
+    }
+
+    /// TLS by the gateway's own SVID, from the same stream as the signing keys; an embedded identity has none, as
+    /// nobody else has SVIDs of its trust domain.
+    pub fn tls(&self) -> Option<&SpiffeTls> {
+        self.tls.as_ref()
     }
 
     /// Whose identity it is.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::domain::ids::ServerName;
+use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
 
 /// One configured tool server.
@@ -47,6 +47,9 @@ pub struct HttpConfig {
     pub url: Url,
     /// Headers sent with every request to it, such as its own `Authorization`.
     pub headers: BTreeMap<String, Secret>,
+    /// Who the server must prove to be by its SVID, shown the gateway's own; the web's authorities are then not asked.
+    /// Empty for plain HTTP and for HTTPS as on the web.
+    pub spiffe_ids: Vec<SpiffeId>,
 }
 
 /// Where clients connect under `serve`.

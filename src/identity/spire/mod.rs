@@ -23,6 +23,7 @@ use spiffe::x509_source::X509SourceUpdates;
 use super::config::Spire;
 use super::error::IdentityError;
 use super::material::{Material, Published};
+use super::tls::SpiffeTls;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
 use choice::Choice;
@@ -76,9 +77,9 @@ impl Workload {
         &self.spiffe_id
     }
 
-    /// The stream that everything comes from.
-    pub(super) fn source(&self) -> &X509Source {
-        &self.source
+    /// TLS from the same stream.
+    pub(super) fn tls(&self) -> SpiffeTls {
+        SpiffeTls::new(self.source.clone())
     }
 
     /// Looks at what the source holds now, unless it was looked at and taken over before. What was refused is looked

@@ -14,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::domain::ids::SpiffeId;
+use crate::identity::{Peers, SpiffeTls};
 use crate::proxy::config::HttpConfig;
 
 /// How long a connection may take to be made.
@@ -48,7 +50,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Sets the client up; fails with what to correct.
-    pub(super) fn new(config: &HttpConfig) -> Result<Self, String> {
+    pub(super) fn new(config: &HttpConfig, own: Option<&SpiffeTls>) -> Result<Self, String> {
         if !config.url.username().is_empty() || config.url.password().is_some() {
             return Err("its URL holds credentials; put them into `headers`".to_owned());
         }
@@ -72,8 +74,14 @@ impl Endpoint {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.set_keepalive(Some(KEEPALIVE));
-        let tls = tls(config.url.scheme() == "https")?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let https = config.url.scheme() == "https";
+        let tls = match config.spiffe_ids.as_slice() {
+            [] => web_tls(https)?,
+            ids => spiffe_tls(https, ids, own)?,
+        };
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
+        // What is asked for by `https` never goes out in the clear.
+        let connector = if https { connector.https_only() } else { connector.https_or_http() };
         let connector = connector.enable_http1().enable_http2().wrap_connector(tcp);
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(64);
@@ -106,8 +114,17 @@ impl Endpoint {
     }
 }
 
+/// TLS with the gateway's SVID, and with a server that proves to be one of `ids`.
+fn spiffe_tls(https: bool, ids: &[SpiffeId], own: Option<&SpiffeTls>) -> Result<ClientConfig, String> {
+    if !https {
+        return Err("a server with a `spiffe_id` needs an https URL".to_owned());
+    }
+    let own = own.ok_or("its `spiffe_id` needs `identity: spire`: the gateway shows it its own SVID")?;
+    own.client(&Peers::Exactly(ids.to_vec())).map_err(|error| error.to_string())
+}
+
 /// TLS with the system's trusted roots; for plain `http` none are loaded.
-fn tls(needed: bool) -> Result<ClientConfig, String> {
+fn web_tls(needed: bool) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     if needed {
         let native = rustls_native_certs::load_native_certs();

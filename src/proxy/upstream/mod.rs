@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::limits::Limits;
 use crate::gate::{Delivery, Outgoing, Permit, ToServer};
+use crate::identity::SpiffeTls;
 use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
 use crate::wire::RequestId;
 
@@ -176,16 +177,17 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Prepares for `config`. Nothing is started or contacted yet.
+    /// Prepares for `config`. Nothing is started or contacted yet. `tls` is the gateway's own, for servers that must
+    /// prove a SPIFFE ID.
     ///
     /// # Errors
     /// When TLS or a configured header can't be set up.
-    pub fn new(config: ServerConfig, limits: Limits) -> Result<Self, ConnectError> {
+    pub fn new(config: ServerConfig, limits: Limits, tls: Option<&SpiffeTls>) -> Result<Self, ConnectError> {
         let endpoint = match &config.kind {
             ServerKind::Child(_) => None,
             ServerKind::Http(http) => {
                 let setup = |why| ConnectError::Setup { server: config.name.to_string(), why };
-                Some(Arc::new(endpoint::Endpoint::new(http).map_err(setup)?))
+                Some(Arc::new(endpoint::Endpoint::new(http, tls).map_err(setup)?))
             }
         };
         Ok(Self { config: Arc::new(config), limits, endpoint })

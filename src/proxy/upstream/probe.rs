@@ -10,6 +10,7 @@ use super::{ConnectError, Connector, Failure, Link, LinkEvent, StreamKey, ToSend
 use crate::domain::limits::Limits;
 use crate::domain::revision::Revision;
 use crate::gate::{Delivery, Outgoing};
+use crate::identity::SpiffeTls;
 use crate::proxy::config::ServerConfig;
 use crate::wire::error::METHOD_NOT_FOUND;
 use crate::wire::{Frame, Kind, RequestId, lists, methods, replies};
@@ -47,12 +48,16 @@ pub enum ProbeError {
 }
 
 /// Starts or reaches `server`, does the handshake, reads its whole `tools/list` and shuts it down in order.
-/// Each answer may take `limits.handshake`; at most 64 pages and 4096 tools are read.
+/// `tls` is the gateway's own, as [`Connector::new`] takes it. Each answer may take `limits.handshake`; at most 64 pages and 4096 tools are read.
 ///
 /// # Errors
 /// The command can't be started, the URL can't be reached, or the answers are not those of an MCP server.
-pub async fn probe(server: &ServerConfig, limits: &Limits) -> Result<Probed, ProbeError> {
-    let connector = Connector::new(server.clone(), limits.clone())?;
+pub async fn probe(
+    server: &ServerConfig,
+    limits: &Limits,
+    tls: Option<&SpiffeTls>,
+) -> Result<Probed, ProbeError> {
+    let connector = Connector::new(server.clone(), limits.clone(), tls)?;
     let (link, events) = connector.connect()?;
     let mut asker = Asker { link: &link, events, limits, headers: Vec::new(), next: 0 };
     let asked = asker.ask().await;
