@@ -178,3 +178,99 @@ fn unreadable_yaml_and_wrong_types_have_a_place() {
         assert!(found[0].starts_with(place), "{text:?}: {found:?}");
     }
 }
+
+fn identity_of(text: &str, env: &Environment) -> identity::Config {
+    let text = format!("{GOOD}{text}");
+    Config::parse("chancery.yaml", &text, Path::new("/etc/chancery"), Purpose::Serve, env).unwrap().identity
+}
+
+#[test]
+fn which_identity_is_meant_follows_the_word_the_sections_and_the_environment() {
+    let plain = env();
+    let agent = Environment::of([
+        ("HOME", "/home/ada"),
+        ("API_KEY", "k3y"),
+        ("SPIFFE_ENDPOINT_SOCKET", "unix:///run/agent.sock"),
+    ]);
+    let kind = |text: &str, env: &Environment| match identity_of(text, env).kind {
+        identity::Kind::Local(_) => "local".to_owned(),
+        identity::Kind::Spire(spire) => spire.socket,
+    };
+    let (own, other) = ("unix:///run/agent.sock", "unix:///run/other.sock");
+    let cases = [
+        ("", "local", own),
+        ("identity: auto", "local", own),
+        ("identity: local", "local", "local"),
+        ("identity: { local: {} }", "local", "local"),
+        ("identity: { publish_ahead: 5s }", "local", own),
+        ("identity: { spire: { socket: \"unix:///run/other.sock\" } }", other, other),
+        ("identity: { kind: auto, spire: { socket: \"unix:///run/other.sock\" }, local: {} }", other, other),
+        ("identity: { kind: auto, spire: { hint: internal }, local: {} }", "local", own),
+        ("identity: { kind: local, spire: { socket: \"unix:///run/other.sock\" } }", "local", "local"),
+    ];
+    for (text, without, with) in cases {
+        assert_eq!((kind(text, &plain), kind(text, &agent)), (without.to_owned(), with.to_owned()), "{text}");
+    }
+    assert_eq!(kind("identity: spire", &agent), own);
+}
+
+#[test]
+fn everything_of_a_spire_identity_is_taken_over() {
+    let text = r#"
+identity:
+  publish_ahead: 5s
+  spire:
+    socket: unix:///run/spire/agent.sock
+    spiffe_id: spiffe://example.org/chancery
+    hint: internal
+    initial_sync_timeout: 3s
+    dir: ./keys
+"#;
+    let found = identity_of(text, &env());
+    let spire = identity::Spire {
+        socket: "unix:///run/spire/agent.sock".to_owned(),
+        spiffe_id: Some("spiffe://example.org/chancery".parse().unwrap()),
+        hint: Some("internal".to_owned()),
+        initial_sync_timeout: Duration::from_secs(3),
+        dir: "/etc/chancery/keys".into(),
+    };
+    let lead = Duration::from_secs(5);
+    assert_eq!(found, identity::Config { kind: identity::Kind::Spire(spire), lead });
+}
+
+#[test]
+fn a_wrong_identity_is_told_what_to_write() {
+    let found = |text: &str| mistakes(&format!("{GOOD}{text}"));
+    for text in ["identity: spire", "identity: { kind: spire }", "identity: { spire: {} }"] {
+        let found = found(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("20:") && found[0].contains("SPIFFE_ENDPOINT_SOCKET"), "{found:?}");
+    }
+    assert!(found("identity: vault")[0].contains("`auto`"), "{:?}", found("identity: vault"));
+    let both = found("identity: { spire: { socket: \"unix:///a\" }, local: {} }");
+    assert!(both[0].contains("kind: auto"), "{both:?}");
+    let text = "identity: { kind: auto, publish_ahead: 1h, spire: { spiffe_id: example.org, socket: \"unix:///a\" } }";
+    assert_eq!(found(text).len(), 2, "{:?}", found(text));
+    let unknown = found("identity: { spire: { sockets: \"unix:///a\" } }");
+    assert!(unknown[0].contains("socket"), "{unknown:?}");
+}
+
+#[test]
+fn a_server_that_must_prove_itself_needs_tls_and_an_identity_from_spire() {
+    let server = "\nservers:\n  far: { url: \"http://far/mcp\", spiffe_id: \"spiffe://example.org/far\" }\n";
+    let rest = "listen: { tcp: \"127.0.0.1:0\" }\nadmission: { bootstrap: { file: ./secret } }";
+    let found = mistakes(&format!("{rest}{server}"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().any(|m| m.contains("https URL")) && found.iter().any(|m| m.contains("identity: spire"))
+    );
+    let text = format!(
+        "{rest}{}identity: {{ spire: {{ socket: \"unix:///a\" }} }}",
+        server.replace("http:", "https:")
+    );
+    let config = parse(&text).unwrap();
+    match &config.servers[&"far".parse().unwrap()].kind {
+        ServerKind::Http(http) => assert_eq!(http.spiffe_ids[0].as_str(), "spiffe://example.org/far"),
+        ServerKind::Child(_) => panic!("a child"),
+    }
+}

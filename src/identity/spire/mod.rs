@@ -133,3 +133,6 @@ impl Material for Workload {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
