@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -142,7 +142,13 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let authority = Authority::new("example.org");
-        let signer = Arc::new(Held(Mutex::new(Ok(authority.key("/gw", later(0), later(3600))))));
+        let key = authority.key("/gw", later(0), later(3600));
+        Self::with(authority, key)
+    }
+
+    /// A log's place, whose gateway signs with `key`.
+    pub(crate) fn with(authority: Authority, key: Arc<ActiveKey>) -> Self {
+        let signer = Arc::new(Held(Mutex::new(Ok(key))));
         let dir = tempfile::tempdir().unwrap();
         Self { authority, signer, clock: Clock::fixed(NOW), disk: Disk::default(), dir }
     }
@@ -224,6 +230,8 @@ pub(crate) struct Script {
     pub(crate) id: SessionId,
     pub(crate) token: TokenRef,
     pub(crate) key: Arc<PublicSvid>,
+    issued: AtomicBool,
+    issued_at: Timestamp,
 }
 
 impl Script {
@@ -233,7 +241,7 @@ impl Script {
         let kid = key.id().as_str().into();
         let jti = TokenId::from_uuid(random::uuid_v4().unwrap());
         let token = TokenRef { jti, kid, sha256: Sha256Digest::of(id.to_string().as_bytes()) };
-        Self { chain: Chain::for_session(id), id, token, key }
+        Self { chain: Chain::for_session(id), id, token, key, issued: AtomicBool::new(false), issued_at: NOW }
     }
 
     pub(crate) fn decision(&self, link: &Link, effect: Effect, token: Option<TokenRef>) -> Statement {
@@ -271,9 +279,9 @@ impl Script {
             sub: "peer:1000:-".to_owned(),
             sid: self.id,
             aud: vec!["spiffe://example.org/gw".to_owned()],
-            iat: NOW.as_secs(),
-            nbf: NOW.as_secs(),
-            exp: NOW.as_secs() + 900,
+            iat: self.issued_at.as_secs(),
+            nbf: self.issued_at.as_secs(),
+            exp: self.issued_at.as_secs() + 900,
             cnf: Binding::Peer { uid: 1000, pid: 1, start_time: None, exe_sha256: None },
         }
     }
@@ -307,6 +315,22 @@ impl Script {
         log.append(&self.chain, |link| Statement::new(predicate, link)).unwrap().wait().unwrap();
     }
 
+    pub(crate) fn deny(&self, log: &Log) {
+        let token = self.issued.load(Ordering::Relaxed).then(|| self.token.clone());
+        let pending = log.append(&self.chain, |link| self.decision(link, Effect::Deny, token));
+        pending.unwrap().wait().unwrap();
+    }
+
+    /// Another token, by `key`.
+    pub(crate) fn renew(&mut self, log: &Log, key: &ActiveKey, at: Timestamp) {
+        self.key = Arc::new(PublicSvid::from(key));
+        let jti = TokenId::from_uuid(random::uuid_v4().unwrap());
+        let sha256 = Sha256Digest::of(jti.to_string().as_bytes());
+        self.token = TokenRef { jti, kid: key.id().as_str().into(), sha256 };
+        self.issued_at = at;
+        self.say(log, Predicate::SessionRenew(self.renewal(self.token.clone())));
+    }
+
     pub(crate) fn allow(&self, log: &Log) {
         let token = Some(self.token.clone());
         let pending = log.append(&self.chain, |link| self.decision(link, Effect::Allow, token));
@@ -318,6 +342,7 @@ impl Script {
         let pending = log.append(&self.chain, |link| self.decision(link, Effect::Allow, None));
         pending.unwrap().wait().unwrap();
         self.say(log, Predicate::SessionOpen(self.opening()));
+        self.issued.store(true, Ordering::Relaxed);
     }
 
     /// A whole session with `calls` decisions.

@@ -1,5 +1,7 @@
 //! Tampering of every kind, and honest logs of every kind.
 
+mod forgery;
+mod rotation;
 mod sessions;
 
 use crate::attest::predicate::{RefusalCount, RefusalSummary};

@@ -1,0 +1,396 @@
+//! Keys and CAs that come, go and come back, each vouched for in its own time only.
+
+use std::sync::Arc;
+
+use super::{check, first, lines, put};
+use crate::attest::testing::{
+    Bench, Script, announce, await_recovery, close, kind, later, payload, statements,
+};
+use crate::attest::{AppendError, Log};
+use crate::audit::{Check, Report, verify};
+use crate::domain::clock::Timestamp;
+use crate::domain::decision::Effect;
+use crate::keys::testing::{Authority, LeafSpec, RootSpec};
+use crate::keys::{ActiveKey, KeyError, SignerError, TrustBundle};
+
+const DAY: u64 = 24 * 3600;
+
+fn against(bench: &Bench, bundles: &[&TrustBundle]) -> Report {
+    let union = TrustBundle::union(bundles.iter().copied().cloned()).unwrap();
+    verify(&bench.path(), &union, &Bench::identity(), &mut ()).unwrap()
+}
+
+/// A CA of a day, as SPIRE's is by default.
+fn authority(from: Timestamp, to: Timestamp) -> Authority {
+    Authority::of("example.org", &RootSpec { from, to, ..RootSpec::of("example.org") })
+}
+
+fn gateway(from: Timestamp, to: Timestamp) -> LeafSpec {
+    LeafSpec::of("spiffe://example.org/gw", from, to)
+}
+
+/// The log of two CAs' time: root A signs key 1, the bundle becomes {A, B}, B signs key 2, the bundle becomes {B}.
+struct Rotated {
+    bench: Bench,
+    a: Arc<TrustBundle>,
+    b: Arc<TrustBundle>,
+}
+
+impl Rotated {
+    /// Lines: 1 gateway-start, 2 policy-change, 3 decision, 4 session-open under {A}; 5 key-change, 6 decision under
+    /// {A, B}; 7 key-change, 8 decision under key 2; 9 key-change, 10 session-renew, 11 decision under {B};
+    /// 12 gateway-stop.
+    fn new() -> Self {
+        let (old, new) = (authority(later(0), later(DAY)), authority(later(DAY / 2), later(2 * DAY)));
+        let both = TrustBundle::union([(*old.bundle).clone(), (*new.bundle).clone()]).unwrap();
+        let of_key = |authority: &Authority, spec: &LeafSpec, bundles: &[&TrustBundle]| {
+            let (chain, pkcs8) = authority.leaf(spec);
+            let key = |bundle: &&TrustBundle| {
+                ActiveKey::new(&pkcs8, chain.clone(), Arc::new((*bundle).clone()), spec.from)
+                    .map(Arc::new)
+                    .unwrap()
+            };
+            bundles.iter().map(key).collect::<Vec<_>>()
+        };
+        let first = of_key(&old, &gateway(later(0), later(DAY)), &[&old.bundle, &both]);
+        let second = of_key(&new, &gateway(later(DAY / 2), later(2 * DAY)), &[&both, &new.bundle]);
+        let (a, b) = (old.bundle.clone(), new.bundle.clone());
+        let bench = Bench::with(old, first[0].clone());
+        let log = bench.open();
+        let mut script = Script::new(&bench.signer);
+        script.open(&log);
+        let hold = |at: u64, key: &Arc<ActiveKey>| {
+            bench.clock.set(later(at));
+            bench.signer.hold(Ok(key.clone()));
+        };
+        hold(60, &first[1]);
+        script.deny(&log);
+        hold(DAY / 2 + 60, &second[0]);
+        script.deny(&log);
+        hold(DAY + 60, &second[1]);
+        script.renew(&log, &bench.signer.current_key(), later(DAY + 60));
+        script.allow(&log);
+        close(&log);
+        Self { bench, a, b }
+    }
+
+    fn archived(&self) -> Vec<TrustBundle> {
+        let dir = std::fs::read_dir(self.bench.path().join("trust/bundles")).unwrap();
+        let text = |entry: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(entry.unwrap().path()).unwrap()
+        };
+        dir.map(|entry| TrustBundle::from_pem("example.org", &text(entry)).unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_log_over_a_rotation_of_keys_and_ca_verifies_with_all_bundles_of_its_time() {
+    let log = Rotated::new();
+    let kinds: Vec<_> = statements(&log.bench.segment()).iter().map(|s| kind(s).to_owned()).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "key-change").count(), 3, "{kinds:?}");
+    let report = against(&log.bench, &[&log.a, &log.b]);
+    assert!(report.ok, "{report}");
+    let archived = log.archived();
+    assert_eq!(archived.len(), 3);
+    let report = against(&log.bench, &archived.iter().collect::<Vec<_>>());
+    assert!(report.ok, "{report}");
+
+    let root = |bundle: &TrustBundle| bundle.root_facts().next().unwrap().thumbprint.to_string();
+    let said: Vec<_> = report.keys.iter().map(|key| (key.root.clone(), key.records)).collect();
+    assert_eq!(said, [(root(&log.a), 6), (root(&log.b), 6)]);
+    let first = &report.keys[0];
+    assert_eq!((&*first.not_before, &*first.not_after), (&*later(0).to_rfc3339(), &*later(DAY).to_rfc3339()));
+    let (from, to) = (later(0).to_rfc3339(), later(60).to_rfc3339());
+    assert_eq!((first.first.as_deref(), first.last.as_deref()), (Some(&*from), Some(&*to)));
+    let shown = report.to_string();
+    assert!(shown.contains(&format!(": 6 records from {from} to {to}")), "{shown}");
+}
+
+#[test]
+fn with_one_ca_only_the_other_ones_key_is_one_finding_that_says_why_and_what_to_give() {
+    let log = Rotated::new();
+    for (given, missing, line, more) in [(&log.b, &log.a, 1, 5), (&log.a, &log.b, 7, 5)] {
+        let report = against(&log.bench, &[given]);
+        assert_eq!((first(&report), report.findings_total), ((line, Check::Key), 1), "{report}");
+        let finding = &report.findings[0];
+        assert_eq!((report.counts.runs, report.counts.sessions), (1, 1), "{report}");
+        assert_eq!(finding.more.as_ref().map(|more| more.records), Some(more), "{report}");
+        let facts = missing.root_facts().next().unwrap();
+        let words = [
+            "does not vouch for the key #".to_owned(),
+            format!("the root {} (valid from {} to {})", facts.thumbprint, facts.not_before, facts.not_after),
+            "the CA has rotated since".to_owned(),
+            "--trust-bundle may be repeated".to_owned(),
+            "trust/bundles/".to_owned(),
+            "believe it only if".to_owned(),
+        ];
+        for word in words {
+            assert!(finding.message.contains(&word), "{word}: {report}");
+        }
+        // The copy that it names does hold that root.
+        let at = finding.message.find("trust/bundles/").unwrap();
+        let copy =
+            log.bench.path().join(&finding.message[at..at + "trust/bundles/".len() + 64 + ".pem".len()]);
+        let copy = TrustBundle::from_pem("example.org", &std::fs::read_to_string(copy).unwrap()).unwrap();
+        assert!(copy.root_facts().any(|root| root.thumbprint == facts.thumbprint));
+        assert!(against(&log.bench, &[given, &copy]).ok);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_records_of_an_unknown_root_would_be_one_finding() {
+    let bench = Bench::new();
+    let log = bench.open();
+    Script::new(&bench.signer).play(&log, 300);
+    close(&log);
+    let elsewhere = Authority::new("example.org");
+    let report = against(&bench, &[&elsewhere.bundle]);
+    assert_eq!((report.findings_total, report.findings.len()), (1, 1), "{report}");
+    let more = report.findings[0].more.as_ref().unwrap();
+    assert_eq!((more.records, more.line), (305, 306), "{report}");
+    assert!(
+        report.to_string().contains("(and 305 more records, the last at records/00000000.intoto.jsonl:306)")
+    );
+    // Without an archived bundle that could explain it, that is said instead.
+    std::fs::remove_dir_all(bench.path().join("trust/bundles")).unwrap();
+    let report = against(&bench, &[&elsewhere.bundle]);
+    assert_eq!(report.findings_total, 1, "{report}");
+    assert!(report.findings[0].message.contains("none in the log's archive did"), "{report}");
+}
+
+#[test]
+fn a_root_counts_in_its_own_time_only_however_many_are_given() {
+    // The leaf claims two days; its root ends after one. A root of the next day changes nothing.
+    let (short, next) = (authority(later(0), later(DAY)), authority(later(DAY), later(3 * DAY)));
+    let key = short.key("/gw", later(0), later(2 * DAY));
+    let bench = Bench::with(short, key);
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    script.deny(&log);
+    bench.clock.set(later(DAY + 60));
+    script.deny(&log);
+    script.deny(&log);
+    close(&log);
+    let report = against(&bench, &[&bench.authority.bundle, &next.bundle]);
+    assert_eq!((first(&report), report.findings_total), ((4, Check::Key), 1), "{report}");
+    assert_eq!(report.findings[0].more.as_ref().unwrap().records, 2, "{report}");
+    // From the start as well.
+    let all = lines(&bench);
+    put(&bench, &all[3..]);
+    let report = against(&bench, &[&bench.authority.bundle, &next.bundle]);
+    assert_eq!(first(&report), (1, Check::Key), "{report}");
+    let (from, to) = (later(0), later(DAY));
+    assert!(report.findings[0].message.contains(&format!("held from {from} to {to} only")), "{report}");
+}
+
+#[test]
+fn between_two_roots_with_one_key_there_is_no_time_that_neither_covers() {
+    // A CA may renew its root with the same key: a leaf then holds under either, but not in between.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let generation = |from, to| {
+        let spec = RootSpec { from, to, ..RootSpec::of("example.org") };
+        Authority::keyed("example.org", &spec, rcgen::KeyPair::try_from(key.serialize_der()).unwrap())
+    };
+    let (early, late) = (generation(later(0), later(100)), generation(later(200), later(3600)));
+    let key = early.key("/gw", later(0), later(3600));
+    let bench = Bench::with(early, key);
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    for at in [50, 250, 150, 260] {
+        bench.clock.set(later(at));
+        script.deny(&log);
+    }
+    close(&log);
+    let report = against(&bench, &[&bench.authority.bundle, &late.bundle]);
+    assert_eq!((first(&report), report.findings_total), ((5, Check::Key), 1), "{report}");
+    assert_eq!(report.findings[0].more, None, "{report}");
+}
+
+#[test]
+fn a_hundred_generations_of_one_ca_do_not_wear_verification_out() {
+    let bench = Bench::new();
+    close(&bench.open());
+    let others: Vec<Authority> = (0..150).map(|_| Authority::new("example.org")).collect();
+    let mut bundles: Vec<&TrustBundle> = others.iter().map(|other| &*other.bundle).collect();
+    bundles.push(&bench.authority.bundle);
+    assert!(against(&bench, &bundles).ok);
+}
+
+#[test]
+fn p_384_keys_an_intermediate_and_an_rsa_root_sign_logs_that_verify() {
+    let rsa = RootSpec { algorithm: &rcgen::PKCS_RSA_SHA256, ..RootSpec::of("example.org") };
+    let plain = RootSpec::of("example.org");
+    let p384 = LeafSpec { algorithm: &rcgen::PKCS_ECDSA_P384_SHA384, ..gateway(later(0), later(3600)) };
+    let p256 = gateway(later(0), later(3600));
+    let root = Authority::new("example.org");
+    let below = root.intermediate(&plain).intermediate(&plain);
+    let cases = [
+        ("P-384", Authority::new("example.org"), &p384),
+        ("two intermediates", below, &p256),
+        ("an RSA root", Authority::of("example.org", &rsa), &p256),
+        (
+            "a P-384 key, an intermediate and an RSA root",
+            Authority::of("example.org", &rsa).intermediate(&plain),
+            &p384,
+        ),
+    ];
+    for (what, authority, spec) in cases {
+        let key = authority.key_under(spec, &authority.bundle);
+        let bench = Bench::with(authority, key);
+        let log = bench.open();
+        Script::new(&bench.signer).play(&log, 2);
+        close(&log);
+        assert!(check(&bench).ok, "{what}: {}", check(&bench));
+        let mut altered = lines(&bench);
+        altered.swap(3, 4);
+        put(&bench, &altered);
+        assert!(!check(&bench).ok, "{what}");
+    }
+}
+
+/// Loses the signer, so that a gap begins.
+fn outage(bench: &Bench, log: &Log, script: &Script) {
+    bench.signer.hold(Err(SignerError::Withdrawn("by the test".to_owned())));
+    let lost = log.append(&script.chain, |link| script.decision(link, Effect::Deny, None)).unwrap().wait();
+    assert!(matches!(lost, Err(AppendError::Signer(_))));
+}
+
+#[test]
+fn a_key_that_returns_and_bundles_that_change_in_an_outage_verify() {
+    let authority = Authority::new("example.org");
+    let other = Authority::new("example.org");
+    let both = TrustBundle::union([(*authority.bundle).clone(), (*other.bundle).clone()]).unwrap();
+    let spec = gateway(later(0), later(3600));
+    let (chain, pkcs8) = authority.leaf(&spec);
+    let under = |bundle: &TrustBundle| -> Result<Arc<ActiveKey>, KeyError> {
+        ActiveKey::new(&pkcs8, chain.clone(), Arc::new(bundle.clone()), spec.from).map(Arc::new)
+    };
+    let (a, a_with_both) = (under(&authority.bundle).unwrap(), under(&both).unwrap());
+    let b = authority.key("/gw", later(0), later(3600));
+    let bench = Bench::with(authority, a.clone());
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    let back = |key: &Arc<ActiveKey>| {
+        bench.signer.hold(Ok(key.clone()));
+        await_recovery(&log);
+        script.deny(&log);
+    };
+    script.open(&log);
+    outage(&bench, &log, &script);
+    back(&a_with_both);
+    for key in [&b, &a, &b] {
+        bench.signer.hold(Ok(key.clone()));
+        script.deny(&log);
+    }
+    outage(&bench, &log, &script);
+    back(&a);
+    outage(&bench, &log, &script);
+    back(&a);
+    close(&log);
+    let report = check(&bench);
+    assert!(report.ok, "{report}");
+    let statements = statements(&bench.segment());
+    let kinds: Vec<_> = statements.iter().map(kind).skip(4).collect();
+    let rotations = ["key-change", "decision"].repeat(3);
+    let expected = [
+        &["gap", "key-change", "decision"][..],
+        &rotations,
+        &["gap", "key-change", "decision", "gap", "decision", "gateway-stop"],
+    ];
+    assert_eq!(kinds, expected.concat());
+    assert_eq!(report.keys.len(), 2);
+}
+
+#[test]
+fn a_bundle_that_records_name_must_be_archived_as_it_was() {
+    let log = Rotated::new();
+    let named = |line: usize| {
+        let statement: serde_json::Value =
+            serde_json::from_str(&payload(&lines(&log.bench)[line - 1])).unwrap();
+        let bundle = statement["predicate"]["key"]["bundle"].as_str().unwrap().to_owned();
+        log.bench.path().join(format!("trust/bundles/{bundle}.pem"))
+    };
+    for line in [1, 5, 9] {
+        let path = named(line);
+        let whole = std::fs::read(&path).unwrap();
+        for altered in [Some(&b"x"[..]), Some(b""), Some(&whole[..whole.len() - 1]), None] {
+            match altered {
+                Some(altered) => std::fs::write(&path, altered).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let report = against(&log.bench, &[&log.a, &log.b]);
+            assert_eq!(
+                (first(&report), report.findings_total),
+                ((line as u64, Check::Archive), 1),
+                "{report}"
+            );
+            assert_eq!(report.findings[0].check.as_str(), "archive");
+            assert!(
+                report.findings[0].message.contains(path.file_name().unwrap().to_str().unwrap()),
+                "{report}"
+            );
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    // A directory in its place is no crash.
+    let path = named(1);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(first(&against(&log.bench, &[&log.a, &log.b])), (1, Check::Archive));
+}
+
+#[test]
+fn a_session_names_the_archived_certificates_of_its_tokens_key_whoever_signs_the_record() {
+    let bench = Bench::new();
+    let log = bench.try_open(bench.config(), Bench::identity()).unwrap();
+    announce(&log);
+    // The token is signed by a key that signs no record; the record by the next.
+    let between = bench.authority.key("/gw", later(0), later(3000));
+    bench.signer.hold(Ok(between.clone()));
+    let script = Script::new(&bench.signer);
+    bench.signer.hold(Ok(bench.authority.key("/gw", later(0), later(7200))));
+    script.play(&log, 1);
+    close(&log);
+    let report = check(&bench);
+    assert!(report.ok, "{report}");
+    let token_key = report.keys.iter().find(|key| key.kid == between.id().as_str()).unwrap();
+    assert_eq!((token_key.records, &token_key.first), (0, &None), "{report}");
+    assert!(report.to_string().contains("tokens only"), "{report}");
+
+    let chain = bench.path().join(format!("trust/chains/{}.pem", between.chain().leaf_thumbprint()));
+    std::fs::remove_file(chain).unwrap();
+    assert_eq!(first(&check(&bench)), (5, Check::Token));
+}
+
+#[test]
+fn what_a_record_says_of_its_keys_archive_must_agree_with_the_key() {
+    type Lie = fn(&mut serde_json::Value);
+    let cases: [(&str, Lie, Check); 4] = [
+        ("chain", |key| key["chain"] = "00".repeat(32).into(), Check::Archive),
+        ("bundle", |key| key["bundle"] = "00".repeat(32).into(), Check::Archive),
+        ("validity", |key| key["notAfter"] = later(9).to_rfc3339().into(), Check::Archive),
+        ("kid", |key| key["kid"] = "spiffe://example.org/gw#x".into(), Check::Token),
+    ];
+    for (what, lie, expected) in cases {
+        let bench = Bench::new();
+        let log = bench.open();
+        Script::new(&bench.signer).open(&log);
+        drop(log);
+        let mut altered = lines(&bench);
+        let mut statement: serde_json::Value = serde_json::from_str(&payload(&altered[3])).unwrap();
+        lie(&mut statement["predicate"]["key"]);
+        let key = bench.signer.current_key();
+        altered[3] = crate::attest::testing::seal(&statement.to_string(), key.id().as_str(), &key);
+        altered.truncate(4);
+        put(&bench, &altered);
+        assert_eq!(first(&check(&bench)), (4, expected), "{what}: {}", check(&bench));
+    }
+    let bench = Bench::new();
+    close(&bench.open());
+    let key = bench.signer.current_key();
+    let mut altered = lines(&bench);
+    let bundle = key.bundle().thumbprint().to_string();
+    altered[0] = super::forge(&altered[0], &bundle, &"00".repeat(32), key.id().as_str(), &key);
+    put(&bench, &altered);
+    assert_eq!(first(&check(&bench)), (1, Check::Archive));
+}
