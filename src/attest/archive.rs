@@ -96,7 +96,94 @@ fn keep(path: &Path, content: &[u8]) -> Result<(), StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::attest::testing::{Bench, Script, await_recovery, close, later};
+    use crate::attest::{AppendError, Predicate, Statement};
+    use crate::domain::decision::Effect;
+    use crate::keys::ActiveKey;
+    use crate::keys::testing::{Authority, LeafSpec};
+
+    #[test]
+    fn a_key_in_use_is_not_archived_anew_for_each_record_even_if_handed_out_anew() {
+        let bench = Bench::new();
+        let log = bench.open();
+        let script = Script::new(&bench.signer);
+        script.open(&log);
+        let key = bench.signer.current_key();
+        let path = Layout::at(bench.path()).chain(&key.chain().leaf_thumbprint());
+        fs::remove_file(&path).unwrap();
+        for _ in 0..3 {
+            let again = key.under(Arc::clone(key.bundle()), later(0)).unwrap();
+            bench.signer.hold(Ok(Arc::new(again)));
+            script.allow(&log);
+            script.say(&log, Predicate::SessionRenew(script.renewal(script.token.clone())));
+        }
+        close(&log);
+        assert!(!path.exists(), "nobody looked");
+    }
+
+    #[test]
+    fn a_leaf_that_comes_again_with_another_intermediate_loses_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::at(dir.path());
+        directory::make_dir(&layout.chains()).unwrap();
+        directory::make_dir(&layout.bundles()).unwrap();
+        let authority = Authority::new("example.org");
+        let spec = LeafSpec::of("spiffe://example.org/gw", later(0), later(3600));
+        let (leaf, pkcs8) = authority.leaf(&spec);
+        let with = |other: &CertificateChain| {
+            let ders = leaf.ders().chain(other.ders()).map(<[u8]>::to_vec);
+            let chain = CertificateChain::from_ders(ders).unwrap();
+            PublicSvid::from(&ActiveKey::new(&pkcs8, chain, Arc::clone(&authority.bundle), later(0)).unwrap())
+        };
+        let others: Vec<CertificateChain> = (0..9).map(|_| authority.leaf(&spec).0).collect();
+        let path = layout.chain(&leaf.leaf_thumbprint());
+        let archived = || CertificateChain::from_pem(&fs::read_to_string(&path).unwrap()).unwrap();
+        for (at, other) in others.iter().enumerate().take(7) {
+            TrustArchive::new(layout.clone()).keep(&with(other)).unwrap();
+            assert_eq!(archived().ders().count(), at + 2);
+        }
+        let before = archived();
+        TrustArchive::new(layout.clone()).keep(&with(&others[3])).unwrap();
+        assert_eq!(archived(), before, "what is there already changes nothing");
+        // More than a chain may have, or something else in its place: the way up that counts now is there.
+        let latest = with(&others[8]);
+        for spoilt in [None, Some("x"), Some("")] {
+            if let Some(spoilt) = spoilt {
+                fs::write(&path, spoilt).unwrap();
+            }
+            TrustArchive::new(layout.clone()).keep(&latest).unwrap();
+            assert_eq!(archived(), *latest.chain());
+        }
+    }
+
+    #[test]
+    fn a_token_whose_key_can_not_be_archived_is_not_recorded() {
+        let bench = Bench::new();
+        let log = bench.open();
+        let held = bench.signer.current_key();
+        bench.signer.hold(Ok(bench.authority.key("/gw", later(0), later(1800))));
+        let script = Script::new(&bench.signer);
+        bench.signer.hold(Ok(held));
+        let decided = log.append(&script.chain, |link| script.decision(link, Effect::Allow, None));
+        decided.unwrap().wait().unwrap();
+        let (chains, aside) = (bench.path().join("trust/chains"), bench.path().join("trust/aside"));
+        fs::rename(&chains, &aside).unwrap();
+        fs::write(&chains, "in the way").unwrap();
+        let opening = || {
+            let open = Predicate::SessionOpen(script.opening());
+            log.append(&script.chain, |link| Statement::new(open, link))?.wait()
+        };
+        assert!(matches!(opening().unwrap_err(), AppendError::Storage(_)));
+        fs::remove_file(&chains).unwrap();
+        fs::rename(&aside, &chains).unwrap();
+        await_recovery(&log);
+        opening().unwrap();
+        close(&log);
+        assert!(Layout::at(bench.path()).chain(&script.key.chain().leaf_thumbprint()).exists());
+    }
 
     #[test]
     fn an_archived_policy_never_leaves_its_directory() {

@@ -49,10 +49,12 @@ impl Draft {
     /// Signs a session's record. `time` is the one that it states.
     ///
     /// # Errors
-    /// The certificate does not cover `time`, so nobody could verify the record later; or the key failed.
+    /// The certificate, or what stands above it, does not cover `time`, so nobody could verify the record later; or the
+    /// key failed.
     pub(super) fn sign(&mut self, time: Timestamp, payload: &[u8]) -> Result<(), AppendError> {
         let key = &self.signing.key;
-        if time.as_secs() < key.not_before().as_secs() || time.as_secs() > key.not_after().as_secs() {
+        let (from, to) = (key.leaf().from, key.leaf().to);
+        if time.as_secs() < from.as_secs() || time.as_secs() > to.as_secs() {
             return Err(AppendError::Validity);
         }
         let signature = key.sign(&dsse::pae(dsse::PAYLOAD_TYPE, payload))?;

@@ -18,7 +18,7 @@ pub enum AppendError {
     /// There is no signing identity. Tried again by itself.
     #[error("there is no signing identity for the attestation log: {0}")]
     Signer(Arc<SignerError>),
-    /// The signing key's certificate does not cover the record's time.
+    /// The signing key's certificate, or one above it, does not cover the record's time.
     #[error("the signing certificate was not valid when the record was made: is the clock right?")]
     Validity,
     /// The signing key is another gateway's.

@@ -118,6 +118,58 @@ fn an_honest_log_exits_0_with_either_form_of_the_bundle_and_across_restarts() {
 }
 
 #[test]
+fn several_bundles_in_either_form_count_together_and_the_wrong_one_alone_says_why() {
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    // Another root of the same trust domain.
+    let elsewhere = fixture.dir.path().join("elsewhere.pem");
+    std::fs::write(&elsewhere, root_of(&fixture)).unwrap();
+    let json = fixture.dir.path().join("bundle.json");
+    std::fs::write(&json, fixture.identity.bundle().to_spiffe_json().unwrap()).unwrap();
+    let id = fixture.identity.spiffe_id().as_str();
+    let verify = |bundles: &[&Path]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+        command.arg("verify").arg(fixture.log()).args(["--identity", id]);
+        for bundle in bundles {
+            command.arg("--trust-bundle").arg(bundle);
+        }
+        command
+    };
+    let text = stdout(&mut verify(&[&elsewhere, &json]), 0);
+    assert!(text.contains("records   7 in 1 run and 1 session, 1 signing key"), "{text}");
+    assert!(text.contains("\nkey       #") && text.contains(": 7 records from "), "{text}");
+    stdout(&mut verify(&[&json, &elsewhere, &json, &fixture.bundle()]), 0);
+    let text = stdout(&mut verify(&[&elsewhere]), 1);
+    assert!(text.contains("does not vouch for the key #"), "{text}");
+    assert!(text.contains("--trust-bundle may be repeated"), "{text}");
+    assert!(text.contains("(and 6 more records, the last at records/00000000.intoto.jsonl:7)"), "{text}");
+    assert!(text.ends_with("NOT VERIFIED: 1 finding\n"), "{text}");
+    let report: Value = serde_json::from_str(&stdout(verify(&[&json]).arg("--json"), 0)).unwrap();
+    let key = &report["keys"][0];
+    assert!(key["kid"].as_str().unwrap().starts_with(id), "{report}");
+    assert_eq!(key["records"], 7);
+    for member in ["notBefore", "notAfter", "root", "first", "last"] {
+        assert!(key[member].is_string(), "{member}: {report}");
+    }
+    // Which file is wrong is said.
+    let foreign = other.bundle();
+    let output = verify(&[&json, &foreign]).assert().code(2).get_output().clone();
+    let text = String::from_utf8(output.stderr).unwrap().split_whitespace().collect::<String>();
+    assert!(text.replace('│', "").contains(foreign.to_str().unwrap()), "{text}");
+    let output = verify(&[]).assert().code(2).get_output().clone();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--trust-bundle"));
+}
+
+/// A root that is no one's, of the fixture's trust domain.
+fn root_of(fixture: &Fixture) -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let uri = format!("spiffe://{}", fixture.identity.spiffe_id().trust_domain());
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri.as_str().try_into().unwrap())];
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+#[test]
 fn a_flipped_byte_exits_1_and_is_named() {
     let fixture = Fixture::new();
     let mut bytes = std::fs::read(fixture.segment()).unwrap();

@@ -167,15 +167,24 @@ fn a_root_counts_in_its_own_time_only_however_many_are_given() {
     let log = bench.open();
     let script = Script::new(&bench.signer);
     script.deny(&log);
+    script.deny(&log);
     bench.clock.set(later(DAY + 60));
-    script.deny(&log);
-    script.deny(&log);
+    let late = log.append(&script.chain, |link| script.decision(link, Effect::Deny, None)).unwrap().wait();
+    assert!(matches!(late, Err(AppendError::Validity)), "nobody could verify it");
+    bench.clock.set(later(0));
+    await_recovery(&log);
     close(&log);
+    // 1 gateway-start, 2 policy-change, 3 and 4 decisions, 5 gap, 6 gateway-stop.
+    let (now, then, key) = (later(0).to_rfc3339(), later(DAY + 60).to_rfc3339(), bench.signer.current_key());
+    let mut all = lines(&bench);
+    for line in &mut all[3..] {
+        *line = super::forge(line, &now, &then, key.id().as_str(), &key);
+    }
+    put(&bench, &all);
     let report = against(&bench, &[&bench.authority.bundle, &next.bundle]);
     assert_eq!((first(&report), report.findings_total), ((4, Check::Key), 1), "{report}");
     assert_eq!(report.findings[0].more.as_ref().unwrap().records, 2, "{report}");
     // From the start as well.
-    let all = lines(&bench);
     put(&bench, &all[3..]);
     let report = against(&bench, &[&bench.authority.bundle, &next.bundle]);
     assert_eq!(first(&report), (1, Check::Key), "{report}");
@@ -192,18 +201,24 @@ fn between_two_roots_with_one_key_there_is_no_time_that_neither_covers() {
         Authority::keyed("example.org", &spec, rcgen::KeyPair::try_from(key.serialize_der()).unwrap())
     };
     let (early, late) = (generation(later(0), later(100)), generation(later(200), later(3600)));
+    let unknown = generation(later(0), later(3600));
     let key = early.key("/gw", later(0), later(3600));
-    let bench = Bench::with(early, key);
+    let bench = Bench::with(early, key.clone());
     let log = bench.open();
     let script = Script::new(&bench.signer);
-    for at in [50, 250, 150, 260] {
+    script.deny(&log);
+    for (at, authority) in [(250, &late), (150, &unknown), (260, &late)] {
         bench.clock.set(later(at));
+        bench.signer.hold(
+            key.under(authority.bundle.clone(), later(at)).map(Arc::new).map_err(|_| SignerError::Crypto),
+        );
         script.deny(&log);
     }
     close(&log);
+    // 1 gateway-start, 2 policy-change, 3 decision; 4 key-change, 5 decision; 6 key-change, 7 decision in between.
     let report = against(&bench, &[&bench.authority.bundle, &late.bundle]);
-    assert_eq!((first(&report), report.findings_total), ((5, Check::Key), 1), "{report}");
-    assert_eq!(report.findings[0].more, None, "{report}");
+    assert_eq!((first(&report), report.findings_total), ((6, Check::Key), 1), "{report}");
+    assert_eq!(report.findings[0].more.as_ref().unwrap().records, 1, "{report}");
 }
 
 #[test]
