@@ -17,6 +17,7 @@ mod durability;
 mod gateway;
 mod http;
 mod keys;
+mod mtls;
 mod policy;
 mod puppet;
 mod raw;
