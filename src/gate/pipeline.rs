@@ -130,11 +130,13 @@ impl Shared {
             (_, Phase::Opening) => Some("The session is not open yet: wait for the answer to `initialize`."),
             _ => None,
         };
-        if refuse.is_none()
-            && let Err(reason) = self.renew_if_due(admitted).await
-        {
-            return Verdict::Reply(Denial::plain(Some(id), reason).reply());
-        }
+        let renewed = if refuse.is_none() { self.renew_if_due(admitted).await } else { Ok(()) };
+        let unrenewed = match renewed {
+            Ok(()) => None,
+            // Refused below, so that it is recorded, or counted with what the log could not take (I3).
+            Err(reason @ DenyReason::SignerUnavailable) => Some(reason),
+            Err(reason) => return Verdict::Reply(Denial::plain(Some(id), reason).reply()),
+        };
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
         let action = match class {
             Class::ToolCall => {
@@ -146,7 +148,7 @@ impl Shared {
         let matter = Matter {
             action,
             method: Some(method),
-            refuse: refuse.map(|_| DenyReason::Malformed),
+            refuse: refuse.map(|_| DenyReason::Malformed).or(unrenewed),
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
@@ -178,6 +180,7 @@ impl Shared {
                 Verdict::Reply(denial.reply())
             }
             Outcome::Unrecorded(reason) => {
+                let reason = unrenewed.unwrap_or(reason);
                 onward.end(Some(reason.as_str()));
                 Verdict::Reply(Denial::plain(Some(id), reason).reply())
             }
@@ -243,14 +246,12 @@ impl Shared {
         if self.core.lock().phase == Phase::Opening {
             return self.drop_message(DropReason::OutOfOrder);
         }
-        if self.renew_if_due(admitted).await.is_err() {
-            return self.drop_message(DropReason::Unrecorded);
-        }
+        let unrenewed = self.renew_if_due(admitted).await.err();
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
         let matter = Matter {
             action: Action::Method { method, target: None, from: Direction::Client },
             method: Some(method),
-            refuse: None,
+            refuse: unrenewed,
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -96,7 +96,8 @@ fn verified_by(key: &jsonwebtoken::DecodingKey, token: &str) -> Value {
 
 /// Whether a call goes through; otherwise what was said.
 pub(crate) fn calls(client: &Client<'_>) -> Result<(), Answer> {
-    let answer = client.call(1, "add", r#"{"a":1,"b":2}"#);
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let answer = client.call(NEXT.fetch_add(1, Ordering::Relaxed), "add", r#"{"a":1,"b":2}"#);
     let sum = answer.status == 200 && answer.message()["result"]["content"][0]["text"] == "3";
     if sum { Ok(()) } else { Err(answer) }
 }

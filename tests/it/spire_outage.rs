@@ -88,7 +88,7 @@ fn a_deleted_entry_ends_signing_at_once_and_a_new_one_brings_it_back() {
     let authority = Authority::new("example.org");
     let svid = authority.svid(&Leaf::of(ID));
     let agent = Agent::serving(svid.clone());
-    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     calls(&client).unwrap();
     agent.withdraw();
@@ -106,7 +106,7 @@ fn an_update_without_our_spiffe_id_is_a_withdrawal_whatever_else_it_holds() {
     let svid = authority.svid(&Leaf::of(ID));
     let other = authority.svid(&Leaf::of("spiffe://example.org/other"));
     let agent = Agent::serving(svid.clone());
-    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     // The same name in another trust domain is another identity.
     let (foreign, elsewhere) = (Authority::new("other.org"), "spiffe://other.org/chancery");

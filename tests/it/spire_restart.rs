@@ -18,7 +18,7 @@ fn a_token_of_before_a_crash_and_a_rotation_verifies_by_what_is_published_after_
     let authority = Authority::new("example.org");
     let (first, second) = (authority.svid(&Leaf::of(ID)), authority.svid(&Leaf::of(ID)));
     let agent = Agent::serving(first.clone());
-    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
     let token = Client::open(&gateway, "/mcp", "2025-11-25").session.clone();
     let claims = verified(&gateway, &token);
     let dir = gateway.kill();

@@ -86,7 +86,7 @@ fn a_key_whose_predecessor_is_about_to_end_signs_at_once() {
     let second = authority.svid(&Leaf::of(ID).ending_in(Duration::from_secs(7200)));
     let new = kid_of(&second);
     let agent = Agent::serving(first);
-    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     while_calling(&client, || {
         agent.serve(second);
@@ -123,7 +123,7 @@ fn two_rotations_within_one_lead_end_with_the_newest_key_and_no_call_fails() {
 fn an_authority_is_replaced_by_overlapping_bundles_and_no_call_fails() {
     let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
     let both: [&[u8]; 2] = [old.root(), new.root()];
-    let first = old.svid(&Leaf::of(ID));
+    let first = old.svid(&Leaf::of(ID).ending_in(Duration::from_secs(8)));
     let second = new.svid(&Leaf::of(ID)).bundle(&both);
     let agent = Agent::serving(first.clone());
     let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1s,", ""));
@@ -144,9 +144,12 @@ fn an_authority_is_replaced_by_overlapping_bundles_and_no_call_fails() {
         let archived = bundles.join(format!("{}.pem", key["bundle"].as_str().unwrap()));
         let archived = std::fs::read_to_string(archived).unwrap();
         assert_eq!(archived.matches("BEGIN CERTIFICATE").count(), 2);
-        // It activates: a key below the new root. And forgets the old root.
+        // It activates: a key below the new root.
         agent.serve(second.clone());
         wait_until_signed_by(&gateway, &kid_of(&second));
+        // It forgets the old root, when everything below it has ended.
+        let gone = || !published_kids(&gateway).contains(&kid_of(&first));
+        wait_for("the end of the old key", || gone().then_some(()));
         agent.serve(second.clone().bundle(&[new.root()]));
         changes(3);
     });
@@ -158,18 +161,23 @@ fn an_authority_is_replaced_by_overlapping_bundles_and_no_call_fails() {
 }
 
 #[test]
-fn a_key_that_the_new_bundle_does_not_vouch_for_signs_no_more() {
+fn a_revoked_authority_ends_at_once_what_stood_on_it() {
     let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
     let (first, second) = (old.svid(&Leaf::of(ID)), new.svid(&Leaf::of(ID)));
-    let agent = Agent::serving(first);
-    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1h,", ""));
+    let agent = Agent::serving(first.clone());
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
-    while_calling(&client, || {
-        agent.serve(second.clone());
-        wait_until_signed_by(&gateway, &kid_of(&second));
-    });
+    calls(&client).unwrap();
+    agent.serve(second.clone());
+    // A token that nothing vouches for opens nothing: its session is over, and the client begins another.
+    let answer = wait_for("the end of the session", || calls(&client).err());
+    assert_eq!(answer.status, 404, "{answer:?}");
+    assert_eq!(published_kids(&gateway), [kid_of(&second)]);
     let next = Client::open(&gateway, "/mcp", "2025-11-25");
     assert_eq!(part(&next.session, 0)["kid"], kid_of(&second));
+    let before = gateway.signers().len();
+    calls(&next).unwrap();
+    assert!(gateway.signers()[before..].iter().all(|signer| *signer == kid_of(&second)));
     let (_, _, dir) = gateway.stop();
     let (passed, said) = verify(dir.path(), &[&old, &new]);
     assert!(passed, "{said}");

@@ -70,7 +70,7 @@ fn a_socket_that_takes_connections_and_says_nothing() {
     let agent = Agent::absent();
     let listener = UnixListener::bind(agent.socket()).unwrap();
     let path = agent.socket().display().to_string();
-    is_refused(place(&agent, "", WAIT).path(), &[&path, "2s", "initial_sync_timeout"]);
+    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 2 s", "healthcheck"]);
     drop(listener);
 }
 
@@ -78,7 +78,7 @@ fn a_socket_that_takes_connections_and_says_nothing() {
 fn an_agent_that_takes_requests_and_answers_none() {
     let agent = Agent::silent();
     let path = agent.socket().display().to_string();
-    is_refused(place(&agent, "", WAIT).path(), &[&path, "2s", "initial_sync_timeout"]);
+    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 2 s", "healthcheck"]);
     assert!(agent.asked() > 0);
 }
 
@@ -87,7 +87,7 @@ fn a_tcp_endpoint_that_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = format!("tcp://{}", listener.local_addr().unwrap());
     let dir = place_of(&format!("identity: {{ spire: {{ socket: \"{socket}\", {WAIT} }} }}"));
-    is_refused(dir.path(), &[&socket, "2s", "initial_sync_timeout"]);
+    is_refused(dir.path(), &[&socket, "within 2 s", "healthcheck"]);
 }
 
 #[test]
@@ -170,9 +170,9 @@ fn a_clock_that_is_an_hour_off() {
     let authority = Authority::new("example.org");
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let past = authority.svid(&Leaf::of(ID).valid(now - 2 * hour, now - hour));
-    an_update_is_refused(past, "", &["expired", "clock"]);
+    an_update_is_refused(past, "", &["valid from", "clock"]);
     let future = authority.svid(&Leaf::of(ID).valid(now + hour, now + 2 * hour));
-    an_update_is_refused(future, "", &["valid", "clock"]);
+    an_update_is_refused(future, "", &["valid from", "clock"]);
 }
 
 #[test]
