@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import subprocess
 from urllib.parse import urlsplit
 
@@ -89,9 +90,12 @@ class Http:
         self.headers["MCP-Protocol-Version"] = PROTOCOL
         self.tell(INITIALIZED)
 
+    def connection(self):
+        return http.client.HTTPConnection(self.netloc, timeout=PATIENCE)
+
     def post(self, message):
         """Status, the message that answers (the last of a stream), headers."""
-        connection = http.client.HTTPConnection(self.netloc, timeout=PATIENCE)
+        connection = self.connection()
         connection.request("POST", self.path, text(message), self.headers)
         response = connection.getresponse()
         body = response.read()
@@ -113,6 +117,21 @@ class Http:
         status, body, _ = self.post(message)
         if status != 202:
             raise RuntimeError(f"HTTP {status}: {body[:500]}")
+
+
+class Unix(Http):
+    """The same through a Unix socket, where one process may hold several sessions."""
+
+    def __init__(self, path, url):
+        self.socket = path
+        super().__init__(url)
+
+    def connection(self):
+        connection = super().connection()
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(PATIENCE)
+        connection.sock.connect(str(self.socket))
+        return connection
 
 
 def request(id, method, params=None):
