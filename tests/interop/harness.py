@@ -32,6 +32,7 @@ class Checks:
 
     def __init__(self):
         self.passed = self.failed = 0
+        self.failures = []
         self.lock = threading.Lock()
 
     def check(self, name, holds, detail=""):
@@ -41,6 +42,7 @@ class Checks:
                 print(f"ok    {name}", flush=True)
             else:
                 self.failed += 1
+                self.failures.append(name)
                 print(f"FAIL  {name}" + (f": {str(detail)[:600]}" if detail != "" else ""), flush=True)
         return bool(holds)
 

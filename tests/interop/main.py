@@ -1,13 +1,14 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, trouble."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, trouble, spire."""
 
 import sys
 
 import everything
 import filesystem
+import spire_checks
 import trouble
 from harness import CHANCERY, Checks
 
-GROUPS = {"everything": everything, "filesystem": filesystem, "trouble": trouble}
+GROUPS = {"everything": everything, "filesystem": filesystem, "trouble": trouble, "spire": spire_checks}
 
 
 def main():

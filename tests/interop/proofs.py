@@ -41,6 +41,15 @@ def jwks(gateway):
         return {key["kid"]: key for key in json.load(answer)["keys"]}, answer.headers
 
 
+def leaf(key):
+    """The certificate of a JWKS entry."""
+    return x509.load_der_x509_certificate(base64.b64decode(key["x5c"][0]))
+
+
+def der(certificate):
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
 def header(token):
     return jwt.get_unverified_header(token)
 
@@ -53,7 +62,7 @@ def claims(token):
 def decoded(token, key, issuer):
     needed = ["exp", "iat", "nbf", "iss", "sub", "aud", "jti", "sid"]
     said = claims(token)
-    return jwt.decode(token, key, algorithms=[header(token)["alg"]], issuer=issuer, audience=said["aud"],
+    return jwt.decode(token, key, algorithms=["ES256", "ES384"], issuer=issuer, audience=said["aud"],
                       options={"require": needed})
 
 
@@ -65,8 +74,8 @@ def by_pyjwt(gateway, token, issuer):
 
 def by_chain(key, token, issuer):
     """The verified claims, with the public key of the certificate in `x5c`; and that certificate."""
-    leaf = x509.load_der_x509_certificate(base64.b64decode(key["x5c"][0]))
-    return decoded(token, leaf.public_key(), issuer), leaf
+    certificate = leaf(key)
+    return decoded(token, certificate.public_key(), issuer), certificate
 
 
 def by_jose(gateway, tokens, issuer, home):
@@ -120,11 +129,10 @@ def signatures(log, identity):
     keys, wrong = {}, []
     for number, (kid, _, encoded, signature) in enumerate(envelopes(log)):
         if kid not in keys:
-            leaf = x509.load_pem_x509_certificates(archived(log, kid).read_bytes())[0]
-            der = leaf.public_bytes(serialization.Encoding.DER)
-            if uris(leaf) != [identity] or kid != f"{identity}#{thumbprint(der)}":
-                wrong.append(f"record {number}: {kid} is not of {uris(leaf)}")
-            keys[kid] = leaf.public_key()
+            own = x509.load_pem_x509_certificates(archived(log, kid).read_bytes())[0]
+            if uris(own) != [identity] or kid != f"{identity}#{thumbprint(der(own))}":
+                wrong.append(f"record {number}: {kid} is not of {uris(own)}")
+            keys[kid] = own.public_key()
         key = keys[kid]
         digest = hashes.SHA384() if key.curve.name == "secp384r1" else hashes.SHA256()
         try:

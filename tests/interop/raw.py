@@ -29,9 +29,9 @@ def text(message):
 class Stdio:
     """A server on a pipe."""
 
-    def __init__(self, command, home, initialize=True):
+    def __init__(self, command, home, initialize=True, env=None):
         self.child = subprocess.Popen(
-            command, env=environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, env=env or environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.all = []
         if initialize:

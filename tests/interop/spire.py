@@ -60,10 +60,8 @@ class Part:
     def __enter__(self):
         return self
 
-    def __exit__(self, failure, *_):
+    def __exit__(self, *_):
         self.process.__exit__()
-        if failure:
-            print(f"--- the end of {self.log}\n{self.said()[-4000:]}\n---", flush=True)
 
 
 class Server(Part):
