@@ -11,6 +11,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::{GatewayRunId, SessionId, TokenId};
 
+/// Longest name of a kind, in bytes; ours are far below it.
+const MAX_KIND: usize = 64;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Statement<'a> {
@@ -80,6 +83,9 @@ impl<'a> Record<'a> {
         let Some(kind) = kind.and_then(|rest| rest.strip_suffix(PREDICATE_SUFFIX)) else {
             return Err(format!("its predicateType is not {PREDICATE_PREFIX}<kind>{PREDICATE_SUFFIX}"));
         };
+        if kind.len() > MAX_KIND {
+            return Err(format!("its kind is longer than {MAX_KIND} bytes"));
+        }
         let [subject] = statement.subject.as_slice() else {
             return Err(format!("{} subjects where there must be one", statement.subject.len()));
         };

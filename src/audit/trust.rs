@@ -127,7 +127,8 @@ impl<'a> Trust<'a> {
 
     /// The archived chain of the key, which is of that very key and names the gateway; nothing vouches for it yet.
     fn chain(&self, kid: &str) -> Result<CertificateChain, Refused> {
-        let id: KeyId = kid.parse().map_err(|error: IdError| Refused::ever(error.to_string()))?;
+        // Of any length, so it is not remembered.
+        let id: KeyId = kid.parse().map_err(|error: IdError| Refused::then(error.to_string()))?;
         let identity = self.identity;
         if id.spiffe_id() != identity.as_str() {
             return Err(Refused::ever(format!("signed by {id}, another workload's key, not by {identity}")));

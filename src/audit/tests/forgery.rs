@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{archive, check, first, lines, put, two_sessions};
 use crate::attest::testing::{Bench, Script, announce, close, later, payload, seal};
 use crate::audit::{Check, Report};
+use crate::domain::digest::Sha256Digest;
 use crate::keys::testing::{Authority, LeafSpec, RootSpec};
 use crate::keys::{ActiveKey, CertificateChain};
 
@@ -187,4 +188,29 @@ fn another_workloads_leaf_is_no_authority_of_its_own_ca() {
     let honest = lines(&bench);
     put(&bench, &honest.iter().map(|line| sign_as(&bench, line, &keyid, &key)).collect::<Vec<_>>());
     found(&check(&bench), 1, 12, &["does not vouch for the key", "the log is forged"]);
+}
+
+#[test]
+fn a_forger_of_a_thousand_names_and_kinds_fills_neither_memory_nor_the_report() {
+    let bench = two_sessions();
+    let key = other(&bench);
+    let honest = lines(&bench);
+    let forged = |n: usize| {
+        let text = payload(&honest[6]).replace(":decision:", &format!(":kind{n}:"));
+        let keyid = match n % 3 {
+            0 => format!("{OTHER}{n}#{}", "x".repeat(43)),
+            1 => format!("{GATEWAY}#{}", Sha256Digest::of(&n.to_be_bytes()).to_base64url()),
+            _ => "y".repeat(100_000) + &n.to_string(),
+        };
+        seal(&text, &keyid, &key)
+    };
+    let all: Vec<String> = honest.iter().cloned().chain((0..1500).map(forged)).collect();
+    put(&bench, &all);
+    let report = check(&bench);
+    assert!(report.findings.len() <= 100 && report.findings_total > 900, "{}", report.findings_total);
+    assert!(report.counts.kinds.len() <= 64);
+    assert!(report.findings.iter().all(|finding| finding.message.len() < 4096));
+    let long = payload(&honest[6]).replace(":decision:", &format!(":{}:", "k".repeat(100_000)));
+    put(&bench, &[seal(&long, key.id().as_str(), &key)]);
+    assert_eq!(first(&check(&bench)), (1, Check::Statement));
 }

@@ -210,7 +210,9 @@ fn between_two_roots_with_one_key_there_is_no_time_that_neither_covers() {
     for (at, authority) in [(250, &late), (150, &unknown), (260, &late)] {
         bench.clock.set(later(at));
         bench.signer.hold(
-            key.under(authority.bundle.clone(), later(at)).map(Arc::new).map_err(|_| SignerError::Crypto),
+            key.under(authority.bundle.clone(), later(at))
+                .map(Arc::new)
+                .map_err(|_other_bundle| SignerError::Crypto),
         );
         script.deny(&log);
     }
