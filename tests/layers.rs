@@ -155,10 +155,12 @@ fn private_keys_are_made_in_identity_alone() {
         ("src/identity/local.rs", made),
         ("src/attest/mod.rs", "#[cfg(test)]\npub(crate) mod testing;\n"),
         ("src/attest/testing.rs", made),
+        ("src/proxy/tls.rs", "let key = rustls::sign::CertifiedKey::from_der(chain, key, &provider);\n"),
+        ("src/app/other.rs", "let source = spiffe::X509Source::new().await;\n"),
     ];
     assert_eq!(
         catches(rules::private_keys_are_made_in_identity_alone, &files),
-        ["src/token/a.rs:1", "src/token/a.rs:2"]
+        ["src/token/a.rs:1", "src/token/a.rs:2", "src/proxy/tls.rs:1", "src/app/other.rs:1"]
     );
 }
 

@@ -268,7 +268,7 @@ impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         enum Shape {
             Word(IdentityKind),
-            Mapping(IdentityMapping),
+            Mapping(Box<IdentityMapping>),
         }
 
         struct Visitor;
@@ -286,7 +286,7 @@ impl<'de> Deserialize<'de> for Identity {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
                 IdentityMapping::deserialize(serde::de::value::MapAccessDeserializer::new(map))
-                    .map(Shape::Mapping)
+                    .map(|mapping| Shape::Mapping(Box::new(mapping)))
             }
         }
 
@@ -298,7 +298,7 @@ impl<'de> Deserialize<'de> for Identity {
 
         let spanned = Spanned::<Shape>::deserialize(deserializer)?;
         Ok(Self(match spanned.value {
-            Shape::Mapping(mapping) => mapping,
+            Shape::Mapping(mapping) => *mapping,
             Shape::Word(value) => {
                 let kind = Some(At { value, span: range(spanned.referenced) });
                 IdentityMapping { kind, ..IdentityMapping::default() }
