@@ -34,14 +34,21 @@ pub async fn run(
     let name = server.name.clone();
     config.servers = [(name.clone(), server)].into();
     let limits = config.limits.clone();
-    let mut prepared = prepare::prepare(&config, env).await?;
+    // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
+    let Some(prepared) = shutdown.run_until_cancelled(prepare::prepare(&config, env)).await else {
+        return Ok(0);
+    };
+    let mut prepared = prepared?;
     if prepared.engine.is_empty() {
         tell(
             "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
         );
     }
     let connector = prepared.connectors.remove(&name);
-    let core = build::core(&config, prepared, tell).await?;
+    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, tell)).await else {
+        return Ok(0);
+    };
+    let core = core?;
     tracing::info!(log = %core.log.dir().display(), identity = %core.identity.spiffe_id(), "ready");
     let code = match connector {
         Some(connector) => {

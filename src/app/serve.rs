@@ -25,7 +25,11 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let shutdown = signals::listen()
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
-    let mut prepared = prepare::prepare(&config, env).await?;
+    // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
+    let Some(prepared) = shutdown.run_until_cancelled(prepare::prepare(&config, env)).await else {
+        return Ok(());
+    };
+    let mut prepared = prepared?;
     if prepared.engine.is_empty() {
         tell(
             "no policies are loaded, so every call is refused: make the first (chancery policy init -- COMMAND) and \
@@ -39,7 +43,10 @@ pub async fn serve(
         let _ = fs::remove_file(file);
     }
     let connectors = std::mem::take(&mut prepared.connectors);
-    let core = build::core(&config, prepared, tell).await?;
+    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, tell)).await else {
+        return Ok(());
+    };
+    let core = core?;
 
     let addresses = addresses(&config, &listeners);
     let published = Arc::new(Public { identity: Arc::clone(&core.identity), log: core.log.clone() });

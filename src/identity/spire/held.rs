@@ -32,16 +32,20 @@ impl Held {
     /// there is no other to sign with meanwhile.
     pub(super) fn take(&mut self, key: ActiveKey, now: Timestamp) {
         let back = self.withdrawn.take().is_some();
-        let newest = self.keys.last().is_some_and(|newest| newest.key.id() == key.id());
-        if newest && *key.bundle() == self.bundle {
+        let bundle = Arc::clone(key.bundle());
+        let other_bundle = *bundle != *self.bundle;
+        if let Some(newest) = self.keys.last_mut().filter(|newest| newest.key.id() == key.id()) {
+            // The same leaf; by way of other intermediates, or to other roots.
+            if other_bundle || newest.key.chain() != key.chain() {
+                newest.key = Arc::new(key);
+            }
+            if other_bundle {
+                self.change_bundle(bundle, now);
+            }
             return;
         }
-        if *key.bundle() != self.bundle {
-            self.change_bundle(Arc::clone(key.bundle()), now);
-        }
-        if newest {
-            // The bundle alone has changed; `change_bundle` has put the key under it.
-            return;
+        if other_bundle {
+            self.change_bundle(bundle, now);
         }
         let (id, not_after) = (key.id().clone(), key.not_after());
         let mut known = self.public.iter().any(|half| half.leaf.key_id == id);

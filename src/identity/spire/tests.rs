@@ -130,6 +130,17 @@ fn another_bundle_keeps_the_key_that_it_vouches_for_and_ends_the_others() {
 }
 
 #[test]
+fn an_update_that_changes_nothing_leaves_the_very_same_key() {
+    let authority = Authority::new("example.org");
+    let first = svid(&authority, 0);
+    let again = first.under(Arc::clone(first.bundle()), at(1)).unwrap();
+    let mut held = begin(first);
+    let before = Arc::clone(&held.keys[0].key);
+    held.take(again, at(1));
+    assert!(Arc::ptr_eq(&before, &held.keys[0].key), "the log would look at it as another one");
+}
+
+#[test]
 fn an_ended_root_takes_no_ended_key_with_it() {
     let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
     let (first, second) = (svid(&old, 0), svid(&new, 3590));
