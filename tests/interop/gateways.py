@@ -25,7 +25,7 @@ class SpireServe(Serve):
 
 
 def gateway(home, agent, spire=None, **more):
-    """`chancery serve` with the identity of a SPIRE agent, in front of server-everything, on TCP and a Unix socket."""
+    """`chancery serve` with the identity of a SPIRE agent, before server-everything, on TCP and a Unix socket."""
     home = Path(home)
     home.mkdir(exist_ok=True)
     address, secret = home / "address", home / "bootstrap.secret"
@@ -42,6 +42,15 @@ def gateway(home, agent, spire=None, **more):
 def session(gateway):
     """A new session beside those that there are; its handle is its token."""
     return raw.Unix(gateway.home / "gateway.sock", gateway.url)
+
+
+def refused_session(gateway):
+    """What a new session is told; None when it is opened."""
+    try:
+        session(gateway)
+        return None
+    except RuntimeError as error:
+        return str(error)
 
 
 def echo(session, number=1):
@@ -113,6 +122,12 @@ class Steady(Process):
             return next((call for call in self.calls[begin:] if call["ok"] is ok), None)
 
         return wait_for(what, search, patience)
+
+    def several_more(self, count=10):
+        """The next so many calls, whatever becomes of them."""
+        begin = len(self.calls)
+        wait_for(f"{count} calls", lambda: self._ended() or len(self.calls) >= begin + count)
+        return self.calls[begin:]
 
     def finish(self):
         """Ends it in order, after its last call's answer; returns its exit code."""

@@ -83,13 +83,13 @@ def tapped(command, tap):
     return ["sh", "-c", f"tee -a {shlex.quote(str(tap))} | exec {shlex.join(command)}"]
 
 
-def wait_for(what, condition, patience=30):
+def wait_for(what, condition, patience=30, every=0.02):
     end = time.monotonic() + patience
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(every)
     raise TimeoutError(f"no {what} within {patience} s")
 
 

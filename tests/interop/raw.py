@@ -81,8 +81,8 @@ class Http:
             **(headers or {}),
         }
         status, answer, head = self.post(INITIALIZE)
-        if status != 200:
-            raise RuntimeError(f"initialize: {status} {answer[:500]}")
+        if status != 200 or "result" not in json.loads(answer):
+            raise RuntimeError(f"initialize: {status} {answer[:500].decode('utf-8', 'replace')}")
         self.first = answer
         self.session = head.get("mcp-session-id")
         if self.session:

@@ -242,7 +242,7 @@ plugins {{
                     return leaf, file, file.with_suffix(".key"), out / file.name.replace("svid", "bundle")
             return None
 
-        return wait_for(f"SVID of {wanted}", lambda: self.alive() and found(), patience)
+        return wait_for(f"SVID of {wanted}", lambda: self.alive() and found(), patience, every=0.3)
 
 
 def uris(certificate):

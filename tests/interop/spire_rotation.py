@@ -1,6 +1,7 @@
 """One identity behind tokens and records, proved by other people's tools, and a client that calls through rotations."""
 
 import json
+import time
 
 import proofs
 from gateways import SHORT, Steady, echo, gateway, key_changes, report, session, verify
@@ -21,12 +22,13 @@ def of_one_key(checks, serving, svid, token, bundle):
     checks.check(f"{TITLE}: the JWKS holds the token's key", kid in keys, list(keys))
     key = keys[kid]
     age = headers.get("Cache-Control", "")
-    checks.check(f"{TITLE}: the JWKS may be cached no longer than a key is published ahead", "max-age=1" in age.split(", "),
-                 age)
+    checks.check(f"{TITLE}: the JWKS may be cached no longer than a key is published ahead",
+                 "max-age=1" in age.split(", "), age)
     by_url = proofs.by_pyjwt(serving, token, GATEWAY)
     by_x5c, leaf = proofs.by_chain(key, token, GATEWAY)
     checks.same(f"{TITLE}: PyJWT verifies it by the live JWKS and by x5c alike", by_url, by_x5c)
-    checks.check(f"{TITLE}: it ends no later than its certificate", by_url["exp"] <= leaf.not_valid_after_utc.timestamp())
+    checks.check(f"{TITLE}: it ends no later than its certificate",
+                 by_url["exp"] <= leaf.not_valid_after_utc.timestamp())
     checks.same(f"{TITLE}: the certificate's only URI is the SPIFFE ID", uris(leaf), [GATEWAY])
     der = proofs.der(leaf)
     checks.same(f"{TITLE}: x5t#S256 and kid are the certificate's", [key["x5t#S256"], kid],
@@ -52,11 +54,8 @@ def rotation(checks, server, home):
         with gateway(home / "gateway", agent, {"spiffe_id": GATEWAY}) as serving, Steady(serving) as client:
             first = session(serving)
             checks.check(f"{TITLE}: a call works", "result" in echo(first))
-            tokens = [first.session]
             of_one_key(checks, serving, svid, first.session, bundle)
-            for number in (1, 2):
-                wait_for(f"key change {number}", lambda n=number: len(key_changes(serving.log)) >= n, 40)
-                tokens.append(session(serving).session)
+            tokens = one_of_each_key(serving, first.session)
             of_all_keys(checks, serving, tokens)
             client.next_that("call after the last rotation", True)
             code = client.finish()
@@ -67,6 +66,20 @@ def rotation(checks, server, home):
             code = serving.stop()
             checks.same(f"{TITLE}: serve ends with 0", code, 0)
         of_the_log(checks, serving, tokens, bundle)
+
+
+def one_of_each_key(serving, first):
+    """Tokens of three keys in a row, all of them in force for some seconds more."""
+    tokens = [first]
+
+    def enough():
+        current = key_changes(serving.log)[-1:]
+        if current and current[0]["keyid"] != proofs.header(tokens[-1])["kid"]:
+            tokens.append(session(serving).session)
+        return len(tokens) >= 3 and proofs.claims(tokens[-3])["exp"] > time.time() + 4
+
+    wait_for("tokens of three keys", enough, 60, every=0.25)
+    return tokens[-3:]
 
 
 def of_all_keys(checks, serving, tokens):
@@ -93,12 +106,13 @@ def of_the_log(checks, serving, tokens, bundle):
     all_records = records(log)
     keyids = list(dict.fromkeys(record["keyid"] for record in all_records))
     kids = [proofs.header(token)["kid"] for token in tokens]
-    checks.same(f"{TITLE}: the records' key ids are the tokens' kids, in the same order", keyids[:3], kids)
+    at = keyids.index(kids[0]) if kids[0] in keyids else 0
+    checks.same(f"{TITLE}: the records' key ids are the tokens' kids, in the same order", keyids[at:at + 3], kids)
     carried = [r for r in all_records if (r["predicate"].get("token") or {}).get("kid")]
     checks.check(f"{TITLE}: every token that a record names is of one of these keys",
                  carried and {r["predicate"]["token"]["kid"] for r in carried} <= set(keyids))
     changes = key_changes(log)
-    checks.check(f"{TITLE}: the log has the key changes", len(changes) >= 2, len(changes))
+    checks.check(f"{TITLE}: the log has the key changes ({len(changes)})", len(changes) >= 2)
     linked = [(c["predicate"]["previousKey"], c["predicate"]["key"]["kid"], c["keyid"]) for c in changes]
     wanted = [(before, now, now) for before, now in zip(keyids, keyids[1:], strict=False)]
     checks.same(f"{TITLE}: each key change is signed by the new key and names the one before", linked, wanted)

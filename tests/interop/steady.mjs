@@ -1,5 +1,5 @@
 // Calls `echo` at a steady rate, in one session, with the official TypeScript SDK, until its stdin ends. Prints one line
-// for each call as it ends, and first one with the session's id: {"session"}, {"n", "ok", "code"?, "message"?}.
+// for each call as it ends, and first one with the session's id: {"session"}, {"n", "ok", "code"?, "message"?, "reason"?}.
 // usage: node steady.mjs v1|v2 SPEC.json     (url, headers, perSecond)
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -33,7 +33,7 @@ const one = async (number) => {
     const ok = result.isError !== true && result.content[0].text.endsWith(message);
     say(ok ? { n: number, ok } : { n: number, ok, message: JSON.stringify(result) });
   } catch (e) {
-    say({ n: number, ok: false, code: e.code, message: String(e.message) });
+    say({ n: number, ok: false, code: e.code, message: String(e.message), reason: e.data?.reason });
   }
 };
 const timer = setInterval(() => {
