@@ -21,5 +21,5 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use report::{Check, Counts, Finding, Note, RecordRef, Report, SigningKey};
+pub use report::{Check, Counts, Finding, KeyUse, Note, RecordRef, Report};
 pub use verify::{AuditError, Progress, verify};

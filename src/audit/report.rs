@@ -118,7 +118,7 @@ pub struct More {
 /// A key that signed, and that the given bundle vouches for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SigningKey {
+pub struct KeyUse {
     /// Its id.
     pub kid: String,
     /// From when its certificate is valid.
@@ -137,7 +137,7 @@ pub struct SigningKey {
     pub last: Option<String>,
 }
 
-impl fmt::Display for SigningKey {
+impl fmt::Display for KeyUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let thumbprint = self.kid.rsplit('#').next().unwrap_or_default();
         let root = self.root.get(..16).unwrap_or_default();
@@ -253,7 +253,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
     /// The keys that signed, by their validity.
-    pub keys: Vec<SigningKey>,
+    pub keys: Vec<KeyUse>,
     /// The first findings, in the log's order.
     pub findings: Vec<Finding>,
     /// How many findings there are in all.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::archived::Archived;
 use super::lines::read_file;
-use super::report::SigningKey;
+use super::report::KeyUse;
 use crate::attest::Layout;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
@@ -90,10 +90,10 @@ impl<'a> Trust<'a> {
     }
 
     /// What there is to say of the believed keys, in the order of their validity.
-    pub(super) fn keys(&self) -> Vec<SigningKey> {
+    pub(super) fn keys(&self) -> Vec<KeyUse> {
         let mut keys: Vec<_> = self.known.values().collect();
         keys.sort_by_key(|known| (known.leaf.not_before, known.leaf.key_id.as_str()));
-        let said = |known: &Known| SigningKey {
+        let said = |known: &Known| KeyUse {
             kid: known.leaf.key_id.to_string(),
             not_before: known.leaf.not_before.to_rfc3339(),
             not_after: known.leaf.not_after.to_rfc3339(),

@@ -1,5 +1,6 @@
 //! Tampering of every kind, and honest logs of every kind.
 
+mod archived;
 mod forgery;
 mod rotation;
 mod sessions;
