@@ -22,6 +22,7 @@ mod policy;
 mod puppet;
 mod raw;
 mod spire;
+mod spire_agent;
 mod spire_choice;
 mod spire_outage;
 mod spire_restart;

@@ -10,7 +10,6 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chancery::domain::clock::Clock;
 use chancery::keys::{CertificateChain, TrustBundle};
 use serde_json::Value;
-use spiffe::WorkloadApiClient;
 use tempfile::TempDir;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -18,7 +17,7 @@ use crate::gateway::{Gateway, chancery, demo_server, wait_for};
 use crate::puppet::{PERMIT_ALL, configured};
 use crate::raw::{Answer, Client, initialize, send, tcp, unix};
 use crate::support::authority::{Authority, Leaf};
-use crate::support::messages::{X509Svid, X509SvidResponse};
+use crate::support::messages::X509Svid;
 use crate::support::workload_api::Agent;
 
 /// The gateway's SPIFFE ID in these tests.
@@ -184,32 +183,6 @@ pub(crate) fn no_key_was_made(home: &Path) {
         let found = bytes.windows(11).any(|window| window == b"PRIVATE KEY");
         assert!(!found, "{} holds a private key", file.display());
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_tests_own_workload_api_is_read_by_the_spiffe_library() {
-    let (authority, foreign) = (Authority::new("example.org"), Authority::new("other.org"));
-    let update = X509SvidResponse::of([
-        authority.svid(&Leaf::of(ID)),
-        authority.intermediate().svid(&Leaf::of("spiffe://example.org/b")).hint("internal"),
-    ]);
-    let mut agent = Agent::serving(update.federated("other.org", foreign.root().to_vec()));
-    let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
-    let context = client.fetch_x509_context().await.unwrap();
-    assert_eq!(context.svids()[0].spiffe_id().to_string(), ID);
-    assert_eq!((context.svids()[1].hint(), context.svids()[1].cert_chain().len()), (Some("internal"), 2));
-    assert_eq!(context.bundle_set().len(), 2);
-
-    agent.withdraw();
-    assert!(client.fetch_x509_context().await.unwrap_err().to_string().contains("no identity"));
-    assert_eq!(agent.asked(), 2);
-    agent.serve(authority.svid(&Leaf::of(ID)));
-    agent.stop();
-    assert!(client.fetch_x509_context().await.is_err());
-    agent.start();
-    let client = WorkloadApiClient::connect_to(agent.endpoint()).await.unwrap();
-    assert_eq!(client.fetch_x509_context().await.unwrap().svids().len(), 1);
-    wait_for("no stream", || (agent.streams() == 0).then_some(()));
 }
 
 /// One key stands behind tokens and records, and anyone can check it by the SVID.

@@ -8,9 +8,11 @@ use serde_json::Value;
 use crate::gateway::{Gateway, chancery, is_kind};
 use crate::raw::Client;
 use crate::spire::{
-    ID, kid_of, no_key_was_made, place, published, published_kids, signer_of, verified, verify,
+    ID, files_below, kid_of, leaf_of, no_key_was_made, place, published, published_kids, signer_of, verified,
+    verify,
 };
 use crate::support::authority::{Authority, Leaf};
+use crate::support::messages::X509Svid;
 use crate::support::workload_api::Agent;
 
 #[test]
@@ -43,36 +45,32 @@ fn a_token_of_before_a_crash_and_a_rotation_verifies_by_what_is_published_after_
 }
 
 #[test]
-fn what_the_directory_of_chains_is_made_to_say_by_another_authority_is_not_published() {
+fn a_chain_that_is_not_ours_by_the_bundles_word_is_not_published_from_the_directory() {
     let authority = Authority::new("example.org");
     let svid = authority.svid(&Leaf::of(ID));
     let agent = Agent::serving(svid.clone());
     let gateway = Gateway::start_in(place(&agent, "", ""));
     let (_, _, dir) = gateway.stop();
-    // A chain of an authority that SPIRE's bundle never held, put where the gateway keeps its own.
-    let chains: Vec<_> = crate::spire::files_below(&dir.path().join("state/chancery/spire"))
-        .into_iter()
-        .filter(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains("BEGIN CERTIFICATE")))
-        .collect();
-    assert!(!chains.is_empty());
+    let kept = files_below(&dir.path().join("state/chancery/spire"));
+    let ours = kept.iter().find(|file| file.to_string_lossy().contains(&thumbprint(&svid)));
+    let ours = ours.unwrap_or_else(|| panic!("{kept:?}"));
     let forged = Authority::new("example.org").svid(&Leaf::of(ID));
-    let pem = pem::encode(&pem::Pem::new("CERTIFICATE", crate::spire::leaf_of(&forged)));
-    for chain in &chains {
-        let name = kid_of(&forged);
-        let beside = chain.with_file_name(format!("{}.pem", thumbprint(&name)));
-        std::fs::write(&beside, &pem).unwrap();
-        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let others = authority.svid(&Leaf::of("spiffe://example.org/other"));
+    for strange in [&forged, &others] {
+        // As the gateway would have kept it, had it been its own.
+        let name = ours.file_name().unwrap().to_str().unwrap();
+        let beside = ours.with_file_name(name.replace(&thumbprint(&svid), &thumbprint(strange)));
+        std::fs::copy(ours, &beside).unwrap();
+        std::fs::write(&beside, pem::encode(&pem::Pem::new("CERTIFICATE", leaf_of(strange)))).unwrap();
     }
     let gateway = Gateway::start_in(dir);
     assert_eq!(published_kids(&gateway), [kid_of(&svid)]);
 }
 
-/// The hex digest in a key's id.
-fn thumbprint(kid: &str) -> String {
-    use base64::Engine as _;
-    let digest = kid.split('#').nth(1).unwrap();
-    let digest = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(digest).unwrap();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The hex SHA-256 of a SVID's leaf.
+fn thumbprint(svid: &X509Svid) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &leaf_of(svid));
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

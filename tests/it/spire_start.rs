@@ -15,7 +15,7 @@ use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
 
 /// How long the gateways in here wait for their first SVID.
-const WAIT: &str = "initial_sync_timeout: 2s";
+const WAIT: &str = "initial_sync_timeout: 1s";
 
 /// Starts a gateway that must not start; asserts that each of `words` is said, and that no key was made.
 #[track_caller]
@@ -70,7 +70,7 @@ fn a_socket_that_takes_connections_and_says_nothing() {
     let agent = Agent::absent();
     let listener = UnixListener::bind(agent.socket()).unwrap();
     let path = agent.socket().display().to_string();
-    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 2 s", "healthcheck"]);
+    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 1 s", "healthcheck"]);
     drop(listener);
 }
 
@@ -78,7 +78,7 @@ fn a_socket_that_takes_connections_and_says_nothing() {
 fn an_agent_that_takes_requests_and_answers_none() {
     let agent = Agent::silent();
     let path = agent.socket().display().to_string();
-    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 2 s", "healthcheck"]);
+    is_refused(place(&agent, "", WAIT).path(), &[&path, "within 1 s", "healthcheck"]);
     assert!(agent.asked() > 0);
 }
 
@@ -87,7 +87,7 @@ fn a_tcp_endpoint_that_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = format!("tcp://{}", listener.local_addr().unwrap());
     let dir = place_of(&format!("identity: {{ spire: {{ socket: \"{socket}\", {WAIT} }} }}"));
-    is_refused(dir.path(), &[&socket, "within 2 s", "healthcheck"]);
+    is_refused(dir.path(), &[&socket, "within 1 s", "healthcheck"]);
 }
 
 #[test]
