@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::gateway::chancery;
-use crate::spire::{ID, no_key_was_made, place, place_of};
+use crate::spire::{ID, files_below, no_key_was_made, place, place_of};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
@@ -20,7 +22,13 @@ const WAIT: &str = "initial_sync_timeout: 1s";
 /// Starts a gateway that must not start; asserts that each of `words` is said, and that no key was made.
 #[track_caller]
 fn is_refused(home: &Path, words: &[&str]) {
-    let mut command = assert_cmd::Command::from_std(chancery(home));
+    is_refused_by(chancery(home), home, words);
+}
+
+/// The same by a command of one's own.
+#[track_caller]
+fn is_refused_by(command: Command, home: &Path, words: &[&str]) {
+    let mut command = assert_cmd::Command::from_std(command);
     command.args(["serve", "-c"]).arg(home.join("chancery.yaml")).timeout(Duration::from_secs(50));
     let begin = Instant::now();
     let output = command.output().unwrap();
@@ -96,6 +104,35 @@ fn a_file_that_is_no_socket() {
     fs::write(agent.socket(), "not a socket").unwrap();
     let path = agent.socket().display().to_string();
     is_refused(place(&agent, "", WAIT).path(), &[&path, "socket"]);
+}
+
+#[test]
+fn a_socket_that_this_user_may_not_open() {
+    let agent = Agent::serving(Authority::new("example.org").svid(&Leaf::of(ID)));
+    let locked = agent.socket().parent().unwrap();
+    let mode = |mode| fs::set_permissions(locked, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o000);
+    let dir = place(&agent, "", WAIT);
+    let mut command = chancery(dir.path());
+    let reachable = tempfile::tempdir().unwrap();
+    if rustix::process::getuid().is_root() {
+        // Nothing is closed to root: another user asks, with a program that it can reach.
+        let program = reachable.path().join("chancery");
+        fs::set_permissions(&reachable, fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: a file that this one has open for writing can't be run by those that it forks.
+        assert!(Command::new("cp").arg(command.get_program()).arg(&program).status().unwrap().success());
+        let mut other = Command::new(program);
+        other.env_clear().env("HOME", dir.path()).env("NO_COLOR", "1").uid(65534).gid(65534);
+        other.env("XDG_STATE_HOME", dir.path().join("state"));
+        command = other;
+        for path in files_below(dir.path()).iter().map(std::path::PathBuf::as_path).chain([dir.path()]) {
+            chown(path, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    let path = agent.socket().display().to_string();
+    is_refused_by(command, dir.path(), &[&path, "may not open", "user id"]);
+    mode(0o700);
+    assert_eq!(agent.asked(), 0);
 }
 
 #[test]
