@@ -1,5 +1,6 @@
 """A real SPIRE: a server and its agents, on loopback, in a directory of their own, gone at the end."""
 
+import datetime
 import json
 import os
 import re
@@ -9,6 +10,9 @@ import subprocess
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from harness import CACHE, Process, wait_for
 
@@ -65,11 +69,14 @@ class Part:
 
 
 class Server(Part):
-    """`spire-server`: one trust domain, an EC P-256 CA, SQLite in the directory, keys in memory."""
+    """`spire-server`: one trust domain, an EC P-256 CA, SQLite in the directory, keys in memory.
 
-    def __init__(self, home):
+    With `upstream` its CA is an intermediate one, below a root that SPIRE's plugin `disk` signs with."""
+
+    def __init__(self, home, upstream=False):
         self.home = Path(home) / "spire-server"
         self.home.mkdir(mode=0o700)
+        self.upstream = self.plugin_disk() if upstream else ""
         self.socket = self.home / "api.sock"
         self.agents = 0
         for _ in range(5):
@@ -119,7 +126,37 @@ plugins {{
     NodeAttestor "join_token" {{
         plugin_data {{}}
     }}
+{self.upstream}
 }}
+"""
+
+    def plugin_disk(self):
+        """Makes a root, EC P-384, and what the configuration says of it."""
+        key, now = ec.generate_private_key(ec.SECP384R1()), datetime.datetime.now(datetime.timezone.utc)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the root above SPIRE")])
+        usage = dict.fromkeys(("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+                               "key_agreement", "encipher_only", "decipher_only"), False)
+        root = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA384())
+        )
+        files = {name: self.home / f"upstream-{name}.pem" for name in ("cert", "key")}
+        files["cert"].write_bytes(root.public_bytes(serialization.Encoding.PEM))
+        files["key"].write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ))
+        return f"""
+    UpstreamAuthority "disk" {{
+        plugin_data {{
+            cert_file_path = "{files['cert']}"
+            key_file_path = "{files['key']}"
+        }}
+    }}
 """
 
     def ready(self):

@@ -25,7 +25,7 @@ def side_by_side(checks, home):
             "spire, rotation": (rotation, server, home),
             "spire, outage": (outage, server, home),
             "spire, withdrawal and CA rotation": (entry_and_ca, home),
-            "spire, start": (one_by_one, server, home),
+            "spire, P-384, run, start": (one_by_one, server, home),
         }
         threads = [threading.Thread(target=timed, args=(checks, title, *body)) for title, body in scenarios.items()]
         for thread in threads:
@@ -42,8 +42,9 @@ def timed(checks, title, body, *args):
 
 def one_by_one(checks, server, home):
     """What waits for nothing."""
-    for body in (start, p384, run_and_forgery):
-        checks.group(f"spire, {body.__name__}", body, server, home)
+    checks.group("spire, P-384", p384, home)
+    checks.group("spire, run", run_and_forgery, server, home)
+    checks.group("spire, start", start, server, home)
 
 
 def show_logs(home):

@@ -7,8 +7,8 @@ import forge
 import proofs
 import raw
 from gateways import PERMIT_ALL, echo, gateway, report, session, verify
-from harness import CHANCERY, EVERYTHING, environment, records, run_command, write_policies
-from spire import AGENT, spiffe_id
+from harness import CHANCERY, EVERYTHING, chancery, environment, records, run_command, write_policies
+from spire import AGENT, Server, spiffe_id
 
 GATEWAY = spiffe_id("/gateway-of-a-kind")
 FORGER = spiffe_id("/mallory")
@@ -45,10 +45,11 @@ def start(checks, server, home):
                     "nothing.sock")
 
 
-def p384(checks, server, home):
+def p384(checks, home):
+    """P-384, from a SPIRE whose own CA is below a root elsewhere, so that the chain has an intermediate CA."""
     title, home = "spire, P-384", home / "p384"
     home.mkdir()
-    with server.join(home, key_type="ec-p384") as agent:
+    with Server(home, upstream=True) as server, server.join(home, key_type="ec-p384") as agent:
         server.entry(agent, "/gateway-of-a-kind")
         agent.fetch(GATEWAY)
         bundle = server.bundle(home / "bundle.pem")
@@ -63,13 +64,31 @@ def p384(checks, server, home):
             checks.same(f"{title}: PyJWT verifies the token", proofs.by_pyjwt(serving, token, GATEWAY)["iss"], GATEWAY)
             believed = proofs.by_jose(serving, [token], GATEWAY, serving.home)
             checks.same(f"{title}: jose verifies the token", [one.get("kid") for one in believed], [kid])
-            good, said = proofs.openssl_chain(keys[kid]["x5c"], bundle, home)
+            x5c = keys[kid]["x5c"]
+            checks.same(f"{title}: x5c holds leaf and intermediate CA, not the root", len(x5c), 2)
+            good, said = proofs.openssl_chain(x5c, bundle, home)
             checks.check(f"{title}: openssl leads x5c to the bundle that spire-server shows", good, said)
+            good, said = proofs.openssl_chain(x5c[:1], bundle, home)
+            checks.check(f"{title}: the leaf alone it does not", not good, said)
             serving.stop()
+        restarted(checks, title, home, agent, token, kid)
         known, wrong = proofs.signatures(serving.log, GATEWAY)
         checks.check(f"{title}: cryptography verifies every record", known == [kid] and not wrong, [known, wrong[:3]])
         done = verify(home, serving.log, GATEWAY, bundle)
-        checks.check(f"{title}: the log verifies", done.returncode == 0, report(done))
+        checks.check(f"{title}: the log of both runs verifies", done.returncode == 0, report(done))
+
+
+def restarted(checks, title, home, agent, token, kid):
+    """Another run in the same directories."""
+    with gateway(home / "gateway", agent) as serving:
+        checks.same(f"{title}: after a restart the token still verifies by the JWKS",
+                    proofs.by_pyjwt(serving, token, GATEWAY)["iss"], GATEWAY)
+        live, _ = proofs.jwks(serving)
+        shown = json.loads(chancery(serving.home, "keys", "jwks", "-c", serving.home / "chancery.yaml").stdout)
+        checks.same(f"{title}: `chancery keys jwks` shows what the endpoint serves",
+                    {key["kid"]: key for key in shown["keys"]}, live)
+        checks.check(f"{title}: with the key of the run before", kid in live, list(live))
+        serving.stop()
 
 
 def run_and_forgery(checks, server, home):

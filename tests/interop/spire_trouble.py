@@ -55,7 +55,8 @@ def outage(checks, server, home):
             last = max(call["at"] for call in client.calls if call["ok"] and call["n"] < refused["n"])
             checks.check(f"{title}: calls go on until the SVID ends, not a second longer",
                          end - 2 < last < end + 1.5, f"last at {last - end:+.1f} s from its end")
-            checks.check(f"{title}: none was refused before", refused["at"] > end - 1.5, f"{refused['at'] - end:+.1f} s")
+            checks.check(f"{title}: none was refused before", refused["at"] > end - 1.5,
+                         f"{refused['at'] - end:+.1f} s")
             said_so(checks, title, serving, refused)
             checks.check(f"{title}: the operator was told how long signing goes on",
                          told(serving, "WARN", "signing goes on for"), serving.stderr()[-1500:])
