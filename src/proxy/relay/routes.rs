@@ -173,10 +173,14 @@ impl Routes {
         }
     }
 
-    /// The client closed the stream of this request. Returns whether its answer can be resumed later, in which
-    /// case it no longer counts as under way here.
+    /// The client closed a stream on which this request was to be answered; one whose stream is open has the id from
+    /// another POST and goes on. Returns whether its answer can be resumed later, in which case it no longer counts as
+    /// under way here.
     pub(super) fn left(&mut self, id: &RequestId) -> bool {
         let Some(pending) = self.pending.get_mut(id) else { return false };
+        if pending.stream.as_ref().is_some_and(|stream| !stream.is_closed()) {
+            return false;
+        }
         pending.stream = None;
         let resumable = pending.last_event.is_some();
         if resumable {
@@ -327,6 +331,15 @@ mod tests {
         assert!(ended(&mut got));
         drop(given_back);
         assert!(ended(&mut first));
+    }
+
+    #[test]
+    fn another_post_with_the_same_id_does_not_take_the_answer_with_it_when_it_ends() {
+        let (mut routes, (one, mut first)) = (Routes::default(), stream());
+        routes.expect(1.into(), one).unwrap();
+        assert!(!routes.left(&1.into()), "the first one's client is still there");
+        assert!(routes.route(parcel("answer"), &StreamKey::Post(1.into()), &reply_to(1)));
+        assert_eq!(texts(&mut first), ["answer"]);
     }
 
     #[test]
