@@ -7,6 +7,7 @@ from pathlib import Path
 from harness import main_tempdir, note
 from spire import Server
 from spire_kinds import p384, run_and_forgery, start
+from spire_mtls import mtls
 from spire_rotation import rotation
 from spire_trouble import entry_and_ca, outage
 
@@ -25,7 +26,7 @@ def side_by_side(checks, home):
             "spire, rotation": (rotation, server, home),
             "spire, outage": (outage, server, home),
             "spire, withdrawal and CA rotation": (entry_and_ca, home),
-            "spire, P-384, run, start": (one_by_one, server, home),
+            "spire, P-384, run, start, mTLS": (one_by_one, server, home),
         }
         threads = [threading.Thread(target=timed, args=(checks, title, *body)) for title, body in scenarios.items()]
         for thread in threads:
@@ -45,6 +46,7 @@ def one_by_one(checks, server, home):
     checks.group("spire, P-384", p384, home)
     checks.group("spire, run", run_and_forgery, server, home)
     checks.group("spire, start", start, server, home)
+    checks.group("spire, mTLS", mtls, server, home)
 
 
 def show_logs(home):
