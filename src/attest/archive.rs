@@ -24,7 +24,7 @@ pub struct PolicySource {
 #[derive(Debug)]
 pub(super) struct TrustArchive {
     layout: Layout,
-    kept: VecDeque<KeyRef>,
+    kept: VecDeque<(KeyRef, CertificateChain)>,
 }
 
 /// How many keys are remembered: the one in use, the one before, and what an agent may still come back to.
@@ -38,13 +38,14 @@ impl TrustArchive {
     /// Archives a key's chain and the bundle in force, and names them.
     pub(super) fn keep(&mut self, key: &PublicSvid) -> Result<KeyRef, StorageError> {
         let reference = KeyRef::of(key);
-        if self.kept.contains(&reference) {
+        // The same leaf may have come by another way up, which is archived as well.
+        if self.kept.iter().any(|(kept, chain)| *kept == reference && chain == key.chain()) {
             return Ok(reference);
         }
         keep_chain(&self.layout.chain(&reference.chain), key.chain())?;
         keep(&self.layout.bundle(&reference.bundle), key.bundle().to_pem().as_bytes())?;
         self.kept.truncate(REMEMBERED - 1);
-        self.kept.push_front(reference.clone());
+        self.kept.push_front((reference.clone(), key.chain().clone()));
         Ok(reference)
     }
 }
@@ -103,7 +104,7 @@ mod tests {
     use crate::attest::{AppendError, Predicate, Statement};
     use crate::domain::decision::Effect;
     use crate::keys::ActiveKey;
-    use crate::keys::testing::{Authority, LeafSpec};
+    use crate::keys::testing::{Authority, LeafSpec, RootSpec};
 
     #[test]
     fn a_key_in_use_is_not_archived_anew_for_each_record_even_if_handed_out_anew() {
@@ -157,6 +158,28 @@ mod tests {
             TrustArchive::new(layout.clone()).keep(&latest).unwrap();
             assert_eq!(archived(), *latest.chain());
         }
+    }
+
+    #[test]
+    fn another_way_up_is_archived_although_the_leaf_was_already() {
+        let bench = Bench::new();
+        let first = bench.authority.intermediate(&RootSpec::of("example.org"));
+        let second = bench.authority.intermediate(&RootSpec::of("example.org"));
+        let spec = LeafSpec::of("spiffe://example.org/gw", later(0), later(3600));
+        let (leaf, pkcs8) = first.leaf(&spec);
+        let joined =
+            leaf.ders().chain(second.leaf(&spec).0.ders().skip(1)).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let joined = CertificateChain::from_ders(joined).unwrap();
+        let log = bench.open();
+        for chain in [&leaf, &joined] {
+            let bundle = Arc::clone(&bench.authority.bundle);
+            let key = ActiveKey::new(&pkcs8, chain.clone(), bundle, later(0)).unwrap();
+            bench.signer.hold(Ok(Arc::new(key)));
+            Script::new(&bench.signer).open(&log);
+        }
+        close(&log);
+        let archived = fs::read_to_string(Layout::at(bench.path()).chain(&leaf.leaf_thumbprint())).unwrap();
+        assert_eq!(CertificateChain::from_pem(&archived).unwrap(), joined);
     }
 
     #[test]

@@ -144,6 +144,23 @@ fn without_a_signer_nothing_is_promised_and_the_gap_stands_before_the_new_key() 
 }
 
 #[test]
+fn a_gap_ends_however_long_the_words_of_its_cause_are() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    let key = bench.signer.current_key();
+    bench.signer.hold(Err(SignerError::Withdrawn("ä".repeat(300 * 1024))));
+    refused_while(&log, &script, 1);
+    bench.signer.hold(Ok(key));
+    await_recovery(&log);
+    close(&log);
+    let statements = statements(&bench.segment());
+    let gap = statements.iter().find(|statement| kind(statement) == "gap").unwrap();
+    let detail = gap["predicate"]["detail"].as_str().unwrap();
+    assert!(detail.contains("withdrawn") && detail.len() < 1024, "{} bytes", detail.len());
+}
+
+#[test]
 fn a_record_that_its_certificate_does_not_cover_is_refused() {
     let bench = Bench::new();
     let log = bench.open();

@@ -17,7 +17,7 @@ use super::error::{AppendError, LogError};
 use super::gateway::{GatewayStart, GatewayStop, KeyChange, LogGap, TornTail};
 use super::labels::GapCause;
 use super::log::Shared;
-use super::predicate::Predicate;
+use super::predicate::{Predicate, clip};
 use super::queue::{Job, Queued, Record};
 use super::receipt::Receipt;
 use super::segment::{Open, Segments};
@@ -259,7 +259,8 @@ impl Writer {
         self.gap = Some(Gap {
             since: self.parts.clock.now(),
             cause: error.cause(),
-            detail: error.to_string(),
+            // Others' words may be in it, of any length.
+            detail: clip(&error.to_string()),
             refused: 0,
             lost: 0,
             wait: FIRST_RETRY,
