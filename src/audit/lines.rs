@@ -1,8 +1,11 @@
 //! What lies on disk, read in bounded portions: a segment's lines never larger than a record can be.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// Longest line: a record's largest payload (256 KiB) in base64, its signature, and room to spare.
 const MAX_LINE: u64 = 512 * 1024;
@@ -10,8 +13,15 @@ const MAX_LINE: u64 = 512 * 1024;
 /// A small file, of which more than `max` bytes are never read.
 pub(super) fn read_file(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(path)?.take(max).read_to_end(&mut content)?;
+    open_plain(path)?.take(max).read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// A plain file to read. Whoever made the directory may have put a pipe there, on which opening would wait for ever.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
 }
 
 /// One line of a segment.
@@ -32,7 +42,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: BufReader::with_capacity(256 * 1024, File::open(path)?), buffer: Vec::new() })
+        Ok(Self { file: BufReader::with_capacity(256 * 1024, open_plain(path)?), buffer: Vec::new() })
     }
 
     /// The next line and how many bytes it took; none at the end.

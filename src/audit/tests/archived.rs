@@ -98,3 +98,17 @@ fn what_a_record_says_of_its_keys_archive_must_agree_with_the_key() {
     put(&bench, &altered);
     assert_eq!(first(&check(&bench)), (1, Check::Archive));
 }
+
+#[test]
+fn what_is_no_plain_file_is_not_waited_for() {
+    let bench = super::two_sessions();
+    let chains = bench.path().join("trust/chains");
+    let chain = std::fs::read_dir(chains).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&chain).unwrap();
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &chain, fifo, mode, 0).unwrap();
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(first(&check(&bench))).unwrap());
+    let outcome = outcome.recv_timeout(std::time::Duration::from_secs(20)).expect("it hangs");
+    assert_eq!(outcome, (1, Check::Key));
+}
