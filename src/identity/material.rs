@@ -23,6 +23,9 @@ pub trait Material: Send + Sync + std::fmt::Debug {
     /// The source can't be reached or used; what was published before stays in force until it ends.
     fn refresh(&self, now: Timestamp) -> Result<Published, IdentityError>;
 
+    /// Writes down what outlives the process. Called when what was refreshed is in force, which does not wait for it.
+    fn keep(&self, _now: Timestamp) {}
+
     /// Resolves when [`Material::refresh`] has something new to say before its time. One caller at a time.
     fn changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(pending())

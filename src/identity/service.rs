@@ -143,8 +143,10 @@ impl Identity {
     /// # Errors
     /// The source could not be used; the keys stay as they were.
     pub fn refresh(&self) -> Result<(), IdentityError> {
-        let published = self.material.refresh(self.clock.now())?;
+        let now = self.clock.now();
+        let published = self.material.refresh(now)?;
         *self.ring.write() = Ring::new(published);
+        self.material.keep(now);
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::error::IdentityError;
 use crate::domain::random;
 
-/// Largest file that is read, in bytes.
-const MAX_BYTES: u64 = 64 * 1024;
+/// Largest file that is read, in bytes: above the largest chain and bundle that are taken over.
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How long another process may hold the lock: making a certificate takes milliseconds.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use serde::{Deserialize, Serialize};
 use x509_parser::public_key::PublicKey as ParsedKey;
 
-use super::chain::encode_certificate;
+use super::chain::{MAX_CERTIFICATE_BYTES, encode_certificate};
 use super::jwk::Jwk;
 use super::public_key::PublicKey;
 use super::svid::{self, SvidError};
@@ -316,6 +316,10 @@ impl Eq for TrustBundle {}
 impl Root {
     fn read(index: usize, der: Vec<u8>, trust_domain: &str) -> Result<Self, BundleError> {
         let fail = |error| BundleError::Root { index, error };
+        if der.len() > MAX_CERTIFICATE_BYTES {
+            let why = format!("it is larger than {MAX_CERTIFICATE_BYTES} bytes");
+            return Err(fail(SvidError::Unreadable(why)));
+        }
         let certificate = svid::parse(&der).map_err(fail)?;
         let unreadable = |e: x509_parser::error::X509Error| fail(SvidError::Unreadable(e.to_string()));
         let ca = certificate.basic_constraints().map_err(unreadable)?.is_some_and(|basic| basic.value.ca);

@@ -13,7 +13,7 @@ use crate::domain::ids::{KeyId, SpiffeId};
 
 /// Longest chain, and largest certificate in bytes: both far above what SPIRE issues.
 const MAX_CERTIFICATES: usize = 8;
-const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+pub(super) const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 
 /// How many roots are tried at once.
 const ROOTS_AT_ONCE: usize = 16;

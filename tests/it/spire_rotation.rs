@@ -8,10 +8,11 @@ use serde_json::Value;
 use crate::gateway::{Gateway, is_kind, wait_for};
 use crate::raw::Client;
 use crate::spire::{
-    ID, calls, files_below, kid_of, no_key_was_made, place, published, published_kids, signer_of, verified,
-    verify, wait_until_signed_by, while_calling,
+    ID, asks_for_a_session, calls, files_below, is_refused_for_want_of_an_identity, kid_of, no_key_was_made,
+    place, published, published_kids, signer_of, verified, verify, wait_until_signed_by, while_calling,
 };
 use crate::support::authority::{Authority, Leaf};
+use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
 
 fn key_changes(gateway: &Gateway) -> Vec<Value> {
@@ -186,4 +187,61 @@ fn a_revoked_authority_ends_at_once_what_stood_on_it() {
     let (_, _, dir) = gateway.stop();
     let (passed, said) = verify(dir.path(), &[&old, &new]);
     assert!(passed, "{said}");
+}
+
+#[test]
+fn a_revoked_authority_ends_what_stood_on_it_before_another_svid_has_come() {
+    let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+    let (first, second) = (old.svid(&Leaf::of(ID)), new.svid(&Leaf::of(ID)));
+    let agent = Agent::serving(first.clone());
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    calls(&client).unwrap();
+    // The roots are others already, the SVID is not yet. What comes as a foreigner's in our name is no better.
+    let in_our_name = X509SvidResponse::from(first.clone()).federated("example.org", new.root().to_vec());
+    for update in [in_our_name, first.clone().bundle(&[new.root()]).into()] {
+        agent.serve(first.clone());
+        wait_for("service", || calls(&client).ok());
+        agent.serve(update);
+        wait_for("a refusal", || calls(&client).err());
+        assert!(published_kids(&gateway).is_empty(), "{:?}", published_kids(&gateway));
+        is_refused_for_want_of_an_identity(&asks_for_a_session(&gateway));
+    }
+    let before = gateway.signers().len();
+    agent.serve(second.clone());
+    let next = wait_for("service", || {
+        asks_for_a_session(&gateway)
+            .header("mcp-session-id")
+            .map(|_| Client::open(&gateway, "/mcp", "2025-11-25"))
+    });
+    calls(&next).unwrap();
+    assert!(gateway.signers()[before..].iter().all(|signer| *signer == kid_of(&second)));
+    let (_, _, dir) = gateway.stop();
+    let (passed, said) = verify(dir.path(), &[&old, &new]);
+    assert!(passed, "{said}");
+}
+
+#[test]
+fn nobody_who_holds_the_lock_of_the_kept_chains_delays_a_withdrawal() {
+    let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+    let (first, second) = (old.svid(&Leaf::of(ID)), new.svid(&Leaf::of(ID)));
+    let agent = Agent::serving(first.clone());
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1s,", ""));
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    calls(&client).unwrap();
+    let lock =
+        std::fs::File::options().write(true).open(gateway.dir.path().join("state/chancery/spire/lock"));
+    let lock = lock.unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let begun = std::time::Instant::now();
+    agent.serve(second.clone());
+    wait_for("the end of the old key", || (published_kids(&gateway) == [kid_of(&second)]).then_some(()));
+    agent.withdraw();
+    wait_for("a refusal", || asks_for_a_session(&gateway).header("mcp-session-id").is_none().then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // It is kept as soon as it can be.
+    agent.serve(second.clone());
+    drop(lock);
+    let kept = gateway.dir.path().join("state/chancery/spire/svids");
+    wait_for("the chain", || (files_below(&kept).len() == 2).then_some(()));
 }

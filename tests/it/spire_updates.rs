@@ -23,23 +23,21 @@ const UNREADABLE: &str = "Workload API stream error; reconnecting";
 
 fn unsound(authority: &Authority) -> Vec<Malformed> {
     let (proper, another) = (authority.svid(&Leaf::of(ID)), Authority::new("example.org"));
+    let other_roots = another.svid(&Leaf::of(ID)).bundle(&[authority.root()]);
     let mut mixed = authority.svid(&Leaf::of(ID));
     mixed.x509_svid_key.clone_from(&proper.x509_svid_key);
     let valid = |from, to| authority.svid(&Leaf::of(ID).valid(from, to));
     let of_kind = |algorithm: &'static SignatureAlgorithm| authority.svid(&Leaf::of(ID).algorithm(algorithm));
     let long = (0..9).fold(authority.intermediate(), |above, _| above.intermediate());
     let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
-    let ours_again = X509SvidResponse::from(proper.clone()).federated("example.org", another.root().to_vec());
     vec![
         ("the key of another certificate", "key", mixed.into()),
-        ("another root", "root", proper.bundle(&[another.root()]).into()),
+        ("another root", "root", other_roots.into()),
         ("an expired chain", "valid", valid(now - 9 * minute, now - minute).into()),
         ("a chain of tomorrow", "valid", valid(now + minute, now + 9 * minute).into()),
         ("an RSA leaf", "workload_x509_svid_key_type", of_kind(&rcgen::PKCS_RSA_SHA256).into()),
         ("an Ed25519 leaf", "workload_x509_svid_key_type", of_kind(&rcgen::PKCS_ED25519).into()),
         ("a long chain", "chain", long.svid(&Leaf::of(ID)).into()),
-        // Our trust domain's roots are those beside the SVID: what is given for foreigners must not win.
-        ("a foreign bundle in our name", "root", ours_again),
     ]
 }
 

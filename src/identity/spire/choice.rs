@@ -9,6 +9,10 @@ use super::error::SpireError;
 use crate::domain::ids::SpiffeId;
 use crate::identity::config::Spire;
 
+/// How many of the SVIDs on offer are named, and how much of each hint: an agent may send any number and length.
+const SHOWN: usize = 8;
+const HINT: usize = 64;
+
 /// What is configured; once the first SVID is there, its SPIFFE ID is part of the choice, whatever else is.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
@@ -51,17 +55,22 @@ impl Choice {
         {
             return SpireError::TrustDomain { wanted: wanted.to_owned(), found: domain(first) };
         }
-        let described = svids.iter().map(|svid| match svid.hint() {
-            Some(hint) => format!("{} (hint `{}`)", svid.spiffe_id(), hint.escape_debug()),
+        let described = svids.iter().take(SHOWN).map(|svid| match svid.hint() {
+            Some(hint) => {
+                let hint: String = hint.chars().take(HINT).collect();
+                format!("{} (hint `{}`)", svid.spiffe_id(), hint.escape_debug())
+            }
             None => svid.spiffe_id().to_string(),
         });
+        let more = svids.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("{more} more"));
         let wanted = match (&self.spiffe_id, &self.hint) {
             (Some(id), Some(hint)) => format!("{id} with hint `{hint}`"),
             (Some(id), None) => id.to_string(),
             (None, Some(hint)) => format!("with hint `{hint}`"),
             (None, None) => "at all".to_owned(),
         };
-        SpireError::NotOffered { wanted, offered: described.collect::<Vec<_>>().join(", ") }
+        SpireError::NotOffered { wanted, offered: described.chain(more).collect::<Vec<_>>().join(", ") }
     }
 }
 

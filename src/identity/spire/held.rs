@@ -8,6 +8,13 @@ use crate::identity::describe::KeyRole;
 use crate::identity::material::{PublicHalf, PublishedKey, RETAIN, signing};
 use crate::keys::{ActiveKey, TrustBundle};
 
+/// Why nothing signs, when the roots are others and no SVID has come that leads to them.
+pub(super) const NOT_VOUCHED_FOR: &str =
+    "the trust bundle in force does not vouch for any SVID that has come";
+
+/// Most keys that are answered for besides those that sign: of a SVID each half minute, those of a working day.
+pub(super) const MOST_PUBLIC: usize = 2048;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -23,7 +30,8 @@ impl Held {
     /// With the first key, which signs at once: there is no other.
     pub(super) fn begin(key: ActiveKey, known: Vec<Arc<PublicHalf>>, lead: Duration, now: Timestamp) -> Self {
         let bundle = Arc::clone(key.bundle());
-        let public = known.into_iter().filter(|half| half.leaf.key_id != *key.id()).collect();
+        let mut public: Vec<_> = known.into_iter().filter(|half| half.leaf.key_id != *key.id()).collect();
+        public.sort_by_key(|half| std::cmp::Reverse(half.leaf.not_before));
         let first = PublishedKey { key: Arc::new(key), from: now, file: None };
         Self { lead, keys: vec![first], public, bundle, withdrawn: None }
     }
@@ -64,6 +72,17 @@ impl Held {
         self.keys.push(PublishedKey { key: Arc::new(key), from, file: None });
         let again = if back { " again" } else { "" };
         tracing::info!("a SVID came{again}: {id}, signs from {from}, valid until {not_after}");
+    }
+
+    /// Another bundle may be in force, without a SVID that holds. Whether there still is a key.
+    pub(super) fn trust(&mut self, bundle: Arc<TrustBundle>, now: Timestamp) -> bool {
+        if *bundle != *self.bundle {
+            self.change_bundle(bundle, now);
+        }
+        if self.keys.is_empty() {
+            self.withdrawn.get_or_insert_with(|| NOT_VOUCHED_FOR.to_owned());
+        }
+        !self.keys.is_empty()
     }
 
     /// Another bundle is in force: what it no longer vouches for is no longer believed.
@@ -118,6 +137,7 @@ impl Held {
             self.retire(&held.key);
         }
         self.public.retain(|half| now <= half.leaf.not_after.plus(RETAIN));
+        self.public.truncate(MOST_PUBLIC);
     }
 
     fn retire(&mut self, key: &ActiveKey) {

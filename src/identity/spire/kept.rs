@@ -7,8 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::held::Held;
+use super::held::{Held, MOST_PUBLIC};
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::SpiffeId;
@@ -16,7 +17,7 @@ use crate::identity::IdentityError;
 use crate::identity::describe::KeyRole;
 use crate::identity::material::{PublicHalf, Published, PublishedKey, RETAIN};
 use crate::identity::pem_file::PemFile;
-use crate::identity::store::Store;
+use crate::identity::store::{Lock, Store};
 use crate::keys::TrustBundle;
 
 const SVIDS: &str = "svids";
@@ -56,19 +57,28 @@ impl Kept {
         Ok(known)
     }
 
-    /// Writes down what is held and not yet on the disk, and removes what nobody can ask for any more.
-    pub(super) fn keep(&mut self, held: &Held, now: Timestamp) -> Result<(), IdentityError> {
+    /// Writes down what is held and not yet on the disk, and removes what nobody can ask for any more. `patience` is
+    /// how long another process may hold the directory's lock.
+    pub(super) fn keep(
+        &mut self,
+        held: &Held,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<(), IdentityError> {
         let missing = |held: &&PublishedKey| !self.files.contains_key(&held.key.chain().leaf_thumbprint());
         let missing: Vec<&PublishedKey> = held.keys.iter().filter(missing).collect();
         let changed = self.bundle.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, &held.bundle));
         if missing.is_empty() && !changed {
             return Ok(());
         }
-        let lock = self.store.lock()?;
+        let lock = self.store.lock_within(patience)?;
         self.store.sweep(&lock)?;
         if changed {
             let bundle = &held.bundle;
             self.store.write(&lock, &bundle_name(bundle.trust_domain()), bundle.to_pem().as_bytes())?;
+        }
+        if let Some(key) = held.keys.first() {
+            self.store.write(&lock, OWNER, format!("{}\n", key.key.spiffe_id()).as_bytes())?;
         }
         let there: HashSet<String> = chains(&self.store)?.into_iter().map(|(name, _)| name).collect();
         for held in missing {
@@ -83,17 +93,24 @@ impl Kept {
                     name
                 }
             };
-            self.store.write(&lock, OWNER, format!("{}\n", held.key.spiffe_id()).as_bytes())?;
             self.files.insert(thumbprint, name);
         }
-        for name in there {
-            let end = PemFile::read(&self.store, &name)?.and_then(|file| file.ends().ok());
-            if end.is_some_and(|end| end.plus(RETAIN) < now) {
-                self.store.remove(&lock, &name)?;
-            }
-        }
+        self.clear(&lock, now)?;
         self.files.retain(|_, name| self.store.path(name).exists());
         self.bundle = Some(Arc::clone(&held.bundle));
+        Ok(())
+    }
+
+    /// Removes what nobody can ask for any more, and the oldest of what is more than can be answered for.
+    fn clear(&self, lock: &Lock, now: Timestamp) -> Result<(), IdentityError> {
+        let mut there = chains(&self.store)?;
+        there.sort_by_key(|(_, from)| std::cmp::Reverse(*from));
+        for (index, (name, _)) in there.iter().enumerate() {
+            let end = PemFile::read(&self.store, name)?.and_then(|file| file.ends().ok());
+            if index >= MOST_PUBLIC || end.is_some_and(|end| end.plus(RETAIN) < now) {
+                self.store.remove(lock, name)?;
+            }
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`spiffe::X509Source`] keeps the stream; every update is checked here before anything signs with it: the chain
 //! leads to the update's own bundle, the key is the leaf's, the leaf is a SVID that may sign, on P-256 or P-384. An
-//! update that fails is refused and named, and the key in use stays. Private keys live in memory only; the public
+//! update that fails is refused and named, and the key in use stays, if the update's bundle vouches for it. Private keys live in memory only; the public
 //! chains are kept in a directory, so that a gateway that starts again still answers for the tokens it issued.
 
 mod choice;
@@ -14,6 +14,7 @@ mod source;
 mod update;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -28,10 +29,17 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
 use choice::Choice;
 pub use error::SpireError;
-use held::Held;
+use held::{Held, NOT_VOUCHED_FOR};
 use kept::Kept;
 pub(super) use kept::look;
 use link::Link;
+
+/// How long another process may hold the directory's lock: at the start, and later, when a withdrawal may be next.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const KEEP_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Most that is repeated of an agent's words, in characters.
+const SAID: usize = 512;
 
 /// The gateway's own entry at a SPIRE agent.
 #[derive(Debug)]
@@ -50,13 +58,15 @@ struct State {
     kept: Kept,
     /// The revision of the source that was looked at last, and whether it was refused.
     looked_at: Option<(u64, bool)>,
+    /// Why what is held could not be written down the last time: told once, tried again each time.
+    unkept: Option<String>,
 }
 
 impl Workload {
     /// Waits for the first SVID, no longer than configured.
     pub(super) async fn connect(
         config: &Spire,
-        lead: std::time::Duration,
+        lead: Duration,
         clock: &Clock,
     ) -> Result<Self, IdentityError> {
         // Before the agent is asked: a directory that can't be used.
@@ -66,9 +76,9 @@ impl Workload {
         let spiffe_id = connected.key.spiffe_id().clone();
         let known = kept.known(&spiffe_id, connected.key.bundle(), now)?;
         let held = Held::begin(connected.key, known, lead, now);
-        kept.keep(&held, now)?;
+        kept.keep(&held, now, START_PATIENCE)?;
         let updates = tokio::sync::Mutex::new(connected.source.updated());
-        let state = Mutex::new(State { held, kept, looked_at: None });
+        let state = Mutex::new(State { held, kept, looked_at: None, unkept: None });
         let (choice, source, link) = (connected.choice, connected.source, connected.link);
         Ok(Self { choice, spiffe_id, source, link, updates, state })
     }
@@ -94,22 +104,31 @@ impl Workload {
         };
         let offered = match seen.context() {
             Ok(context) => update::read(&context, &self.choice, now),
-            Err(error) => Ok(update::Offered::Nothing(format!("the SPIRE agent says: {error}"))),
+            Err(error) => update::Offered::Nothing(said(&error.to_string())),
         };
-        state.looked_at = Some((revision, offered.is_err()));
+        state.looked_at = Some((revision, matches!(offered, update::Offered::Refused(..))));
         match offered {
-            Ok(update::Offered::Key(key)) => state.held.take(*key, now),
-            Ok(update::Offered::Nothing(why)) => {
+            update::Offered::Key(key) => state.held.take(*key, now),
+            update::Offered::Nothing(why) => {
                 if state.held.withdraw(why.clone()) {
                     tracing::error!("the signing identity was withdrawn, nothing is signed any more: {why}");
                 }
             }
-            Err(_) if again => {}
-            Err(error) => tracing::error!(
-                "an update of the SPIFFE Workload API is refused, the key in use stays: {error}"
-            ),
+            update::Offered::Refused(bundle, error) => {
+                let goes_on = bundle.is_none_or(|bundle| state.held.trust(bundle, now));
+                let effect = if goes_on { "the key in use stays" } else { NOT_VOUCHED_FOR };
+                if !again {
+                    tracing::error!("an update of the SPIFFE Workload API is refused, {effect}: {error}");
+                }
+            }
         }
     }
+}
+
+/// What the agent said, so that it stays text on a terminal.
+fn said(words: &str) -> String {
+    let words: String = words.chars().take(SAID).collect();
+    format!("the SPIRE agent says: {}", words.escape_debug())
 }
 
 impl Material for Workload {
@@ -118,10 +137,18 @@ impl Material for Workload {
         self.look(state, now);
         state.held.settle(now);
         self.link.warn(&state.held, now);
-        if let Err(error) = state.kept.keep(&state.held, now) {
-            tracing::error!(%error, "a public key can't be kept: after a restart its tokens could not be verified");
-        }
         Ok(state.kept.published(&state.held))
+    }
+
+    fn keep(&self, now: Timestamp) {
+        let state = &mut *self.state.lock();
+        let unkept = state.kept.keep(&state.held, now, KEEP_PATIENCE).err().map(|error| error.to_string());
+        if let Some(why) = unkept.as_ref().filter(|_| unkept != state.unkept) {
+            tracing::error!(
+                "a public key can't be kept, after a restart its tokens could not be verified: {why}"
+            );
+        }
+        state.unkept = unkept;
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held::Held;
+use super::held::{Held, MOST_PUBLIC};
 use super::kept::{self, Kept};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::KeyId;
 use crate::identity::IdentityError;
 use crate::identity::material::signing;
-use crate::keys::testing::Authority;
-use crate::keys::{ActiveKey, TrustBundle};
+use crate::keys::testing::{Authority, LeafSpec};
+use crate::keys::{ActiveKey, CertificateChain, TrustBundle};
 
 const LEAD: Duration = Duration::from_secs(30);
 const PATH: &str = "/chancery";
@@ -159,9 +159,9 @@ fn a_restart_answers_for_the_keys_before_it_and_looking_shows_them_by_role() {
     let (a, b, id) = (first.id().clone(), second.id().clone(), first.spiffe_id().clone());
     let mut held = begin(first);
     let mut kept = Kept::open(&place).unwrap();
-    kept.keep(&held, at(0)).unwrap();
+    kept.keep(&held, at(0), LEAD).unwrap();
     held.take(second, at(1800));
-    kept.keep(&held, at(1800)).unwrap();
+    kept.keep(&held, at(1800), LEAD).unwrap();
     let roles = |secs: i64| -> Vec<(&str, String)> {
         let (found, published) = kept::look(&place, None, at(secs)).unwrap();
         assert_eq!(found, id);
@@ -196,12 +196,75 @@ fn what_ended_long_ago_is_removed_when_something_new_is_kept() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("example.org"));
     let mut kept = Kept::open(dir.path().join("spire").as_path()).unwrap();
     let mut held = begin(svid(&authority, 0));
-    kept.keep(&held, at(0)).unwrap();
+    kept.keep(&held, at(0), LEAD).unwrap();
     let late = 3600 + 24 * 3600 + 1;
     held.take(svid(&authority, late), at(late));
     held.settle(at(late));
-    kept.keep(&held, at(late)).unwrap();
+    kept.keep(&held, at(late), LEAD).unwrap();
     assert_eq!(std::fs::read_dir(dir.path().join("spire/svids")).unwrap().count(), 1);
+}
+
+#[test]
+fn looking_shows_the_identity_of_the_last_start_whoever_was_there_before() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("example.org"));
+    let place = dir.path().join("spire");
+    let ours = svid(&authority, 0);
+    let again = ours.under(Arc::clone(ours.bundle()), at(0)).unwrap();
+    let other = Arc::into_inner(authority.key("/other", at(0), at(3600))).unwrap();
+    let id = ours.spiffe_id().clone();
+    for key in [ours, other, again] {
+        let mut kept = Kept::open(&place).unwrap();
+        let known = kept.known(key.spiffe_id(), key.bundle(), at(1)).unwrap();
+        kept.keep(&Held::begin(key, known, LEAD, at(1)), at(1), LEAD).unwrap();
+    }
+    assert_eq!(kept::look(&place, None, at(2)).unwrap().0, id);
+}
+
+#[test]
+fn a_chain_of_any_size_that_is_taken_over_can_be_read_at_the_next_start() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("example.org"));
+    let place = dir.path().join("spire");
+    let (leaf, pkcs8) = authority.leaf(&LeafSpec::of("spiffe://example.org/chancery", at(0), at(3600)));
+    // Certificates that are in no way are carried along.
+    let uris = (0..140).map(|n| format!("spiffe://example.org/{n}/{}", "x".repeat(80))).collect();
+    let stuffed = LeafSpec { uris, ..LeafSpec::of("", at(0), at(3600)) };
+    let more: Vec<_> = (0..7).map(|_| authority.leaf(&stuffed).0).collect();
+    let ders = leaf.ders().chain(more.iter().flat_map(CertificateChain::ders)).map(<[u8]>::to_vec);
+    let chain = CertificateChain::from_ders(ders).unwrap();
+    assert!(chain.to_pem().len() > 100 * 1024);
+    let key = ActiveKey::new(&pkcs8, chain, Arc::clone(&authority.bundle), at(0)).unwrap();
+    let (id, bundle) = (key.spiffe_id().clone(), Arc::clone(key.bundle()));
+    Kept::open(&place).unwrap().keep(&begin(key), at(0), LEAD).unwrap();
+    assert_eq!(Kept::open(&place).unwrap().known(&id, &bundle, at(1)).unwrap().len(), 1);
+}
+
+#[test]
+fn an_agent_that_sends_svids_without_end_fills_neither_memory_nor_disk() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("example.org"));
+    let mut held = begin(svid(&authority, 0));
+    held.take(svid(&authority, 1), at(1));
+    held.settle(at(31));
+    let half = Arc::clone(&held.public[0]);
+    held.public.extend(std::iter::repeat_n(half, MOST_PUBLIC));
+    let newest = svid(&authority, 31);
+    let id = newest.id().clone();
+    held.take(newest, at(31));
+    held.settle(at(61));
+    assert_eq!(held.public.len(), MOST_PUBLIC);
+    assert!(answers_for(&held, &id));
+
+    let place = dir.path().join("spire");
+    let mut kept = Kept::open(&place).unwrap();
+    let pem = held.public[0].chain.to_pem();
+    for n in 0..MOST_PUBLIC {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = place.join(format!("svids/{n}-{n:064x}.pem"));
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
+        std::io::Write::write_all(&mut file, pem.as_bytes()).unwrap();
+    }
+    kept.keep(&held, at(61), LEAD).unwrap();
+    assert_eq!(std::fs::read_dir(place.join("svids")).unwrap().count(), MOST_PUBLIC);
+    assert_eq!(kept::look(&place, None, at(61)).unwrap().1.public[0].leaf.key_id, id);
 }
 
 #[test]
