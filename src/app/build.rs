@@ -43,7 +43,7 @@ pub(super) async fn core(
     let telemetry = telemetry(config).await?;
     let recorder = telemetry.recorder();
     let identity = match prepared.identity.take() {
-        Some(opened) => opened,
+        Some(opened) => up_to_date(opened).await?,
         None => Identity::open(&config.identity, clock.clone()).await?,
     };
     let admission = admission(&config.admission, &clock, &telemetry, tell)?;
@@ -108,6 +108,17 @@ impl Core {
             tracing::debug!(%error, "telemetry did not end in order");
         }
     }
+}
+
+/// The identity that tool servers were shown, who may have taken their time: what came meanwhile counts.
+async fn up_to_date(identity: Arc<Identity>) -> Result<Arc<Identity>, StartError> {
+    let opened = Arc::clone(&identity);
+    let refreshed = tokio::task::spawn_blocking(move || opened.refresh()).await;
+    refreshed.map_err(|error| StartError::System {
+        what: "the signing identity can't be refreshed",
+        source: std::io::Error::other(error),
+    })??;
+    Ok(identity)
 }
 
 /// The exporters are set up and torn down where blocking is allowed.

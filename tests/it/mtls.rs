@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::{Gateway, wait_for};
 use crate::puppet::{PERMIT_ALL, configured};
 use crate::raw::Client;
-use crate::spire::{ID, leaf_of};
+use crate::spire::{ID, kid_of, leaf_of};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
@@ -173,6 +173,28 @@ fn a_tool_server_that_demands_mtls_sees_the_gateways_svid_and_after_a_rotation_t
     });
     wait_for("a call after it", sum);
     assert!(server.refused().is_empty(), "{:?}", server.refused());
+}
+
+#[test]
+fn an_authority_that_is_revoked_while_a_tool_server_is_waited_for_signs_nothing() {
+    let (old, new) = (Authority::new("example.org"), Authority::new("example.org"));
+    let (ours, next) = (agent(&old, ID), new.svid(&Leaf::of(ID)));
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (socket, url) = (ours.endpoint(), format!("https://{}/mcp", silent.local_addr().unwrap()));
+    let servers = format!("  far: {{ url: \"{url}\", spiffe_id: \"{TOOLS}\" }}");
+    let more = format!("identity: {{ spire: {{ socket: \"{socket}\" }} }}\nlimits: {{ handshake: 3s }}");
+    let gateway = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let waiting = silent.accept().unwrap();
+            ours.serve(next.clone());
+            waiting
+        });
+        let gateway = Gateway::start_in(configured(&servers, PERMIT_ALL, &more));
+        waiting.join().unwrap();
+        gateway
+    });
+    assert!(gateway.signers().iter().all(|signer| *signer == kid_of(&next)), "{:?}", gateway.signers());
 }
 
 #[test]
