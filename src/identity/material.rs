@@ -75,13 +75,15 @@ pub struct PublicHalf {
 /// no other, or when the other ends before the lead does.
 pub(super) fn signing(keys: &[PublishedKey], now: Timestamp) -> Option<usize> {
     let valid = |(_, p): &(usize, &PublishedKey)| {
-        p.key.not_before().as_secs() <= now.as_secs() && now.as_secs() <= p.key.not_after().as_secs()
+        // What stands above the certificate counts as well: nobody could verify what is signed after its end.
+        let leaf = p.key.leaf();
+        leaf.from.as_secs() <= now.as_secs() && now.as_secs() <= leaf.to.as_secs()
     };
     let valid = || keys.iter().enumerate().filter(valid);
     let ready = valid().filter(|(_, p)| p.from <= now).max_by_key(|(_, p)| p.from);
     let coming = valid().filter(|(_, p)| p.from > now).min_by_key(|(_, p)| p.from);
     match (ready, coming) {
-        (Some((_, ready)), Some((index, coming))) if ready.key.not_after() <= coming.from => Some(index),
+        (Some((_, ready)), Some((index, coming))) if ready.key.leaf().to <= coming.from => Some(index),
         (Some((index, _)), _) | (None, Some((index, _))) => Some(index),
         (None, None) => None,
     }

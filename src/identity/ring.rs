@@ -48,14 +48,15 @@ impl Ring {
         if let Some(why) = &self.published.withdrawn {
             return SignerError::Withdrawn(why.clone());
         }
-        let Some(last) = self.published.keys.iter().max_by_key(|p| p.key.not_after()) else {
+        let Some(last) = self.published.keys.iter().max_by_key(|p| p.key.leaf().to) else {
             return SignerError::Withdrawn("the source has no key".to_owned());
         };
         let spiffe_id = last.key.spiffe_id().clone();
-        if now < last.key.not_before() {
-            return SignerError::NotYetValid { spiffe_id, not_before: last.key.not_before() };
+        let (not_before, not_after) = (last.key.leaf().from, last.key.leaf().to);
+        if now < not_before {
+            return SignerError::NotYetValid { spiffe_id, not_before };
         }
-        SignerError::Expired { spiffe_id, not_after: last.key.not_after() }
+        SignerError::Expired { spiffe_id, not_after }
     }
 
     /// Every key whose tokens may be alive at `now`: a token never outlives its key's certificate.

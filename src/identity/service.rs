@@ -126,11 +126,11 @@ impl Identity {
         self.lead
     }
 
-    /// How long the certificate that signs now is still valid; zero without one.
+    /// How long the certificate that signs now, and what stands above it, is still valid; zero without one.
     pub fn validity_left(&self) -> Duration {
         let now = self.clock.now();
         let ring = self.ring.read();
-        ring.current(now).map_or(Duration::ZERO, |current| current.key.not_after().since(now))
+        ring.current(now).map_or(Duration::ZERO, |current| current.key.leaf().to.since(now))
     }
 
     /// Every key that is known, roots first, for a person to read.

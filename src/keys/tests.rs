@@ -235,6 +235,17 @@ fn a_private_key_must_be_the_leafs() {
 }
 
 #[test]
+fn a_root_that_no_verifier_would_read_back_is_refused() {
+    let root = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "x".repeat(17 * 1024));
+    let der = params.self_signed(&root).unwrap().der().to_vec();
+    let error = TrustBundle::from_ders("example.org", [der]).unwrap_err().to_string();
+    assert!(error.contains("larger than 16384 bytes"), "{error}");
+}
+
+#[test]
 fn a_jwk_that_is_not_exactly_a_key_is_refused() {
     let key = Authority::new("example.org").key("/chancery", from(), to());
     let good = Jwk::of_leaf(key.id(), key.public_key(), key.chain());

@@ -64,14 +64,15 @@ impl Issuer {
         Self { signer, clock, config }
     }
 
-    /// Issues one. It ends after the configured lifetime, or earlier with the signing certificate or the evidence.
+    /// Issues one. It ends after the configured lifetime, or earlier with the signing certificate, what stands above it, or
+    /// the evidence.
     ///
     /// # Errors
     /// No key to sign with, nothing left of key or evidence, claims that are too long for a header.
     pub fn issue(&self, grant: &Grant<'_>) -> Result<IssuedToken, TokenError> {
         let now = self.clock.now();
         let key = self.signer.current()?;
-        let ends = [Some(now.plus(self.config.ttl)), Some(key.not_after()), grant.admitted.expires()];
+        let ends = [Some(now.plus(self.config.ttl)), Some(key.leaf().to), grant.admitted.expires()];
         let exp = ends.into_iter().flatten().min().unwrap_or(now).as_secs();
         let iat = now.as_secs();
         if exp <= iat {

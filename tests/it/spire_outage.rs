@@ -110,8 +110,10 @@ fn an_update_without_our_spiffe_id_is_a_withdrawal_whatever_else_it_holds() {
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     // The same name in another trust domain is another identity.
     let (foreign, elsewhere) = (Authority::new("other.org"), "spiffe://other.org/chancery");
+    let talkative = other.clone().hint(&"\u{1b}[2J".repeat(200_000));
     for strange in [
         X509SvidResponse::of([other.clone()]),
+        X509SvidResponse::of(vec![talkative; 4]),
         X509SvidResponse::of([foreign.svid(&Leaf::of(elsewhere))]),
         X509SvidResponse::of([authority.svid(&Leaf::of(elsewhere))]),
     ] {
@@ -123,6 +125,8 @@ fn an_update_without_our_spiffe_id_is_a_withdrawal_whatever_else_it_holds() {
     }
     let kids = published_kids(&gateway);
     assert_eq!(kids, [kid_of(&svid)], "another identity's key is never published");
+    let said = gateway.said();
+    assert!(said.len() < 64 * 1024 && !said.contains('\u{1b}'), "{} bytes", said.len());
     assert!(gateway.signers().iter().all(|signer| *signer == kid_of(&svid)));
     the_log_tells_of_the_gap(gateway, &[&authority]);
 }

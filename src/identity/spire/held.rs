@@ -132,6 +132,14 @@ impl Held {
 
     /// Private keys that another has taken over from are let go, and what nobody can ask for any more.
     pub(super) fn settle(&mut self, now: Timestamp) {
+        for held in &mut self.keys {
+            // The way to a root that was found first has ended; there may be another.
+            if held.key.leaf().to < now
+                && let Ok(key) = held.key.under(Arc::clone(&self.bundle), now)
+            {
+                held.key = Arc::new(key);
+            }
+        }
         let signing = signing(&self.keys, now).unwrap_or(0);
         for held in self.keys.drain(..signing).collect::<Vec<_>>() {
             self.retire(&held.key);
@@ -152,7 +160,7 @@ impl Held {
 
     /// How long something can be signed.
     pub(super) fn left(&self, now: Timestamp) -> Duration {
-        let ends = self.keys.iter().map(|held| held.key.not_after()).max();
+        let ends = self.keys.iter().map(|held| held.key.leaf().to).max();
         ends.map_or(Duration::ZERO, |end| end.since(now))
     }
 

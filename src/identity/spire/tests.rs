@@ -9,7 +9,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::KeyId;
 use crate::identity::IdentityError;
 use crate::identity::material::signing;
-use crate::keys::testing::{Authority, LeafSpec};
+use crate::keys::testing::{Authority, LeafSpec, RootSpec};
 use crate::keys::{ActiveKey, CertificateChain, TrustBundle};
 
 const LEAD: Duration = Duration::from_secs(30);
@@ -127,6 +127,41 @@ fn another_bundle_keeps_the_key_that_it_vouches_for_and_ends_the_others() {
     held.take(second, at(20));
     assert_eq!(signs(&held, 20), Some(&b));
     assert!(!answers_for(&held, &a));
+}
+
+#[test]
+fn a_key_whose_authority_ends_makes_way_as_if_it_ended_itself() {
+    let authority = Authority::new("example.org");
+    let below = authority.intermediate(&RootSpec { to: at(100), ..RootSpec::of("example.org") });
+    let (first, second) = (svid(&below, 0), svid(&authority, 90));
+    let b = second.id().clone();
+    let mut held = begin(first);
+    assert!(signs(&held, 100).is_some());
+    assert_eq!(signs(&held, 101), None, "nobody could verify what it signs");
+    assert_eq!(held.left(at(40)), Duration::from_secs(60));
+    held.take(second, at(90));
+    assert_eq!(signs(&held, 90), Some(&b));
+}
+
+#[test]
+fn a_key_signs_on_when_one_of_the_roots_that_vouch_for_it_ends() {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let generation = |to| {
+        let spec = RootSpec { to, ..RootSpec::of("example.org") };
+        Authority::keyed("example.org", &spec, rcgen::KeyPair::try_from(pair.serialize_der()).unwrap())
+    };
+    let short = generation(at(100));
+    let spec = LeafSpec::of("spiffe://example.org/chancery", at(0), at(3600));
+    // Which of the two is found first is up to their digests.
+    let key = std::iter::repeat_with(|| generation(at(5000)))
+        .map(|long| TrustBundle::union([(*short.bundle).clone(), (*long.bundle).clone()]).unwrap())
+        .map(|both| Arc::into_inner(short.key_under(&spec, &both)).unwrap())
+        .find(|key| key.leaf().to == at(100))
+        .unwrap();
+    let id = key.id().clone();
+    let mut held = begin(key);
+    held.settle(at(101));
+    assert_eq!(signs(&held, 101), Some(&id));
 }
 
 #[test]
