@@ -236,12 +236,17 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(signer: &Held) -> Self {
+        Self::at(signer, NOW)
+    }
+
+    /// A session whose token is issued at this moment.
+    pub(crate) fn at(signer: &Held, issued_at: Timestamp) -> Self {
         let id = SessionId::from_uuid(random::uuid_v4().unwrap());
         let key = Arc::new(PublicSvid::from(&*signer.current_key()));
         let kid = key.id().as_str().into();
         let jti = TokenId::from_uuid(random::uuid_v4().unwrap());
         let token = TokenRef { jti, kid, sha256: Sha256Digest::of(id.to_string().as_bytes()) };
-        Self { chain: Chain::for_session(id), id, token, key, issued: AtomicBool::new(false), issued_at: NOW }
+        Self { chain: Chain::for_session(id), id, token, key, issued: AtomicBool::new(false), issued_at }
     }
 
     pub(crate) fn decision(&self, link: &Link, effect: Effect, token: Option<TokenRef>) -> Statement {

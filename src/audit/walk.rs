@@ -8,6 +8,7 @@ use super::run::RunState;
 use super::session::{SessionState, Wrong};
 use super::trust::Trust;
 use crate::attest::{Layout, dsse};
+use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::{GatewayRunId, KeyId, SessionId, SpiffeId};
 use crate::keys::TrustBundle;
@@ -39,6 +40,8 @@ pub(super) struct Walk<'a> {
     said: HashMap<(Check, String), usize>,
     /// Digest of the record before.
     last: Option<Sha256Digest>,
+    /// The latest time of a believed record, whoever's it is.
+    latest: Option<Timestamp>,
     /// The record before could not be read.
     doubt: bool,
     /// Whose log it says it is, when that is another gateway: said once, and not again of every record.
@@ -60,6 +63,7 @@ impl<'a> Walk<'a> {
             lost_start: false,
             said: HashMap::new(),
             last: None,
+            latest: None,
             doubt: false,
             another: None,
             file: "log.json".to_owned(),
@@ -134,6 +138,7 @@ impl<'a> Walk<'a> {
         let digest = Sha256Digest::of(&envelope.payload);
         let outcome = self.place(&envelope.keyid, &record, digest);
         self.last = Some(digest);
+        self.latest = self.latest.max(Some(record.time));
         self.doubt = false;
         if let Err((check, message)) = outcome {
             self.find(check, message, Some(named));
@@ -256,6 +261,15 @@ impl<'a> Walk<'a> {
             self.report.note("queued", message);
         }
         let number = self.report.counts.runs;
+        let behind = self.latest.map_or(0, |latest| latest.since(record.time).as_millis());
+        if behind > CLOCK_TOLERANCE_MS {
+            let place = format!("{}:{}", self.file, self.line);
+            let message = format!(
+                "{place}: run {id} says that it began {behind} ms before what it follows: the clock was set back, or \
+                 whoever wrote it had a key of that time"
+            );
+            self.report.note("clock", message);
+        }
         let (mut run, linked) = RunState::begin(id, number, &start, self.last, self.doubt);
         let follows = run.chain.follow(record.header.seq, record.header.previous, digest, record.time);
         self.run = Some(run);

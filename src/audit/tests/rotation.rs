@@ -191,6 +191,27 @@ fn a_root_counts_in_its_own_time_only_however_many_are_given() {
 }
 
 #[test]
+fn a_run_that_says_it_was_before_the_one_that_it_follows_is_noted() {
+    // Whoever got hold of a key that signs no more could still write a run of its time behind today's.
+    let key = |bench: &Bench, from| bench.authority.key("/gw", later(from), later(from + 1000));
+    let bench = Bench::new();
+    for (from, noted) in [(0, false), (1500, false), (500, true)] {
+        bench.clock.set(later(from));
+        bench.signer.hold(Ok(key(&bench, from)));
+        let log = bench.open();
+        Script::at(&bench.signer, later(from)).play(&log, 1);
+        close(&log);
+        let report = against(&bench, &[&bench.authority.bundle]);
+        assert!(report.ok, "{report}");
+        let clock = report.notes.iter().find(|note| note.about == "clock");
+        assert_eq!(clock.is_some(), noted, "{report}");
+        if let Some(note) = clock {
+            assert!(note.message.contains("1000000 ms"), "{report}");
+        }
+    }
+}
+
+#[test]
 fn between_two_roots_with_one_key_there_is_no_time_that_neither_covers() {
     // A CA may renew its root with the same key: a leaf then holds under either, but not in between.
     let key = rcgen::KeyPair::generate().unwrap();
