@@ -18,6 +18,9 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::SpiffeId;
 use crate::keys::{ActiveKey, Jwks, KnownKey, PublicKeySource, Signer, SignerError, TrustBundle};
 
+/// Between two looks at a source that changes all the time: what it costs is bounded, whatever an agent sends.
+const REST: Duration = Duration::from_millis(100);
+
 /// The signing identity of one gateway: one SPIFFE ID, and the key that signs for it now.
 #[derive(Debug)]
 pub struct Identity {
@@ -155,12 +158,18 @@ impl Identity {
     /// again: signing goes on while the certificate lasts.
     pub async fn rotate_forever(self: Arc<Self>, stop: CancellationToken) {
         let pause = (self.lead / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
+        let mut rested = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.material.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+            // No wait after a quiet time: a withdrawal ends signing at once.
+            if stop.run_until_cancelled(tokio::time::sleep_until(rested)).await.is_none() {
+                return;
+            }
+            rested = tokio::time::Instant::now() + REST;
             let identity = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || identity.refresh()).await {
                 Ok(Ok(())) => {}
@@ -194,5 +203,57 @@ impl Signer for Identity {
 impl PublicKeySource for Identity {
     fn find(&self, kid: &str) -> Option<KnownKey> {
         self.ring.read().find(kid).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use futures_util::future::{BoxFuture, ready};
+
+    use super::*;
+    use crate::identity::material::PublishedKey;
+    use crate::keys::testing::Authority;
+
+    /// A source that has something new all the time.
+    #[derive(Debug)]
+    struct Restless(Published, Arc<AtomicU32>);
+
+    impl Material for Restless {
+        fn refresh(&self, _now: Timestamp) -> Result<Published, IdentityError> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            Ok(self.0.clone())
+        }
+
+        fn changed(&self) -> BoxFuture<'_, ()> {
+            Box::pin(ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_never_rests_is_looked_at_a_few_times_a_second() {
+        let (authority, at) = (Authority::new("example.org"), Timestamp::from_secs(1_772_366_400));
+        let key = authority.key("/gw", at, at.plus(Duration::from_secs(3600)));
+        let id = key.spiffe_id().clone();
+        let published = Published {
+            keys: vec![PublishedKey { key, from: at, file: None }],
+            public: Vec::new(),
+            bundle: Arc::clone(&authority.bundle),
+            bundle_file: None,
+            withdrawn: None,
+        };
+        let (looks, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let material = Box::new(Restless(published.clone(), Arc::clone(&looks)));
+        let identity = Identity::new(id, material, published, Config::DEFAULT_LEAD, Clock::fixed(at));
+        let begun = Instant::now();
+        let rotating = tokio::spawn(Arc::new(identity).rotate_forever(stop.clone()));
+        while looks.load(Ordering::SeqCst) < 5 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() >= 4 * REST, "{:?}", begun.elapsed());
+        stop.cancel();
+        rotating.await.unwrap();
     }
 }
