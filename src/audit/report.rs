@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::domain::ids::SessionId;
 
-/// Findings that are kept with their text; more are only counted.
+/// Findings and notes that are kept with their text; more are only counted.
 const KEPT: usize = 100;
 
 /// Keys that are shown to people; machines get all.
@@ -258,8 +258,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many findings there are in all.
     pub findings_total: u64,
-    /// What else to know.
+    /// What else to know, the first of it.
     pub notes: Vec<Note>,
+    /// How many notes there are in all.
+    pub notes_total: u64,
 }
 
 impl Report {
@@ -275,6 +277,7 @@ impl Report {
             findings: Vec::new(),
             findings_total: 0,
             notes: Vec::new(),
+            notes_total: 0,
         }
     }
 
@@ -287,6 +290,7 @@ impl Report {
     }
 
     pub(super) fn note(&mut self, about: &'static str, message: String) {
+        self.notes_total += 1;
         if self.notes.len() < KEPT {
             self.notes.push(Note { about, message });
         }
@@ -322,6 +326,9 @@ impl fmt::Display for Report {
             Harmless(f).write_str(&note.message)?;
             f.write_str("\n")?;
         }
+        if let Some(more @ 1..) = self.notes_total.checked_sub(self.notes.len() as u64) {
+            writeln!(f, "note      and {more} more")?;
+        }
         for finding in &self.findings {
             writeln!(f, "finding   {finding}")?;
         }
@@ -344,6 +351,17 @@ fn several(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_that_are_not_shown_are_counted() {
+        let mut report = Report::new("log".to_owned(), "spiffe://a/b".to_owned());
+        for _ in 0..KEPT {
+            report.note("clock", "back".to_owned());
+        }
+        assert!(!report.to_string().contains("more"), "{report}");
+        report.note("gap", "from then to now".to_owned());
+        assert!(report.to_string().contains("note      and 1 more\n"), "{report}");
+    }
 
     #[test]
     fn a_forged_record_can_not_rewrite_the_terminal_that_shows_its_finding() {
