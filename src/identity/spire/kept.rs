@@ -106,7 +106,9 @@ impl Kept {
         let mut there = chains(&self.store)?;
         there.sort_by_key(|(_, from)| std::cmp::Reverse(*from));
         for (index, (name, _)) in there.iter().enumerate() {
-            let end = PemFile::read(&self.store, name)?.and_then(|file| file.ends().ok());
+            // A file that can't be read is not ours to judge here; the next start names it.
+            let file = PemFile::read(&self.store, name).ok().flatten();
+            let end = file.and_then(|file| file.ends().ok());
             if index >= MOST_PUBLIC || end.is_some_and(|end| end.plus(RETAIN) < now) {
                 self.store.remove(lock, name)?;
             }

@@ -303,6 +303,23 @@ fn an_agent_that_sends_svids_without_end_fills_neither_memory_nor_disk() {
 }
 
 #[test]
+fn a_file_that_is_none_of_ours_does_not_keep_what_is_new_from_being_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("example.org"));
+    let place = dir.path().join("spire");
+    let held = begin(svid(&authority, 0));
+    let mut kept = Kept::open(&place).unwrap();
+    for (name, text, mode) in [("1-a.pem", "nothing", 0o600), ("2-b.pem", "", 0o600), ("3-c.pem", "", 0o644)]
+    {
+        let path = place.join("svids").join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    kept.keep(&held, at(0), LEAD).unwrap();
+    assert_eq!(std::fs::read_dir(place.join("svids")).unwrap().count(), 4, "nothing of others' is removed");
+}
+
+#[test]
 fn looking_where_no_gateway_was_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("spire");
