@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use chancery::domain::clock::Timestamp;
 use serde_json::Value;
 
-use crate::gateway::{Gateway, is_kind, wait_for};
+use crate::gateway::{Gateway, chancery, is_kind, wait_for};
 use crate::raw::Client;
 use crate::spire::{
     ID, asks_for_a_session, calls, files_below, is_refused_for_want_of_an_identity, kid_of, no_key_was_made,
@@ -244,4 +244,31 @@ fn nobody_who_holds_the_lock_of_the_kept_chains_delays_a_withdrawal() {
     drop(lock);
     let kept = gateway.dir.path().join("state/chancery/spire/svids");
     wait_for("the chain", || (files_below(&kept).len() == 2).then_some(()));
+}
+
+#[test]
+fn no_log_filter_shows_a_private_key() {
+    let authority = Authority::new("example.org");
+    let svid = authority.svid(&Leaf::of(ID));
+    let agent = Agent::serving(svid.clone());
+    let dir = place(&agent, "publish_ahead: 1s,", "");
+    let mut command = chancery(dir.path());
+    command.env("CHANCERY_LOG", "trace");
+    let gateway = Gateway::start_by(command, dir);
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    let next = authority.svid(&Leaf::of(ID));
+    agent.serve(next.clone());
+    while_calling(&client, || wait_until_signed_by(&gateway, &kid_of(&next)));
+    agent.withdraw();
+    wait_for("a refusal", || calls(&client).err());
+    let said = gateway.said();
+    assert!(said.contains("Connected to Workload API"), "the library is heard: {said}");
+    for key in [&svid.x509_svid_key, &next.x509_svid_key] {
+        // Of the private number itself, as text in any of the usual forms.
+        let part = &key[40..48];
+        let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+        let list = part.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+        let forms = [hex.clone(), hex.to_uppercase(), list, part.escape_ascii().to_string()];
+        assert!(forms.iter().all(|form| !said.contains(form.as_str())), "{forms:?}");
+    }
 }
