@@ -1,7 +1,7 @@
 //! What each kind of record says, of a record that is believed and in its place.
 
 use super::read::{self, Record};
-use super::report::Check;
+use super::report::{Check, several};
 use super::session::{self, Wrong};
 use super::walk::Walk;
 use crate::domain::clock::Timestamp;
@@ -28,10 +28,17 @@ impl Walk<'_> {
             "gap" => {
                 let gap: read::Gap = record.body().map_err(unread)?;
                 let (since, until) = (&gap.since, &gap.until);
-                let mut message =
-                    format!("from {since} to {until} {} records were refused ({})", gap.refused, gap.cause);
+                let why = match &*gap.cause {
+                    "signer" => "there was no signing key",
+                    "storage" => "the log could not be written",
+                    "overload" => "more came than could be written",
+                    other => other,
+                };
+                let were = if gap.refused == 1 { "was" } else { "were" };
+                let refused = several(gap.refused, "record");
+                let mut message = format!("from {since} to {until} {refused} {were} refused: {why}");
                 if gap.lost > 0 {
-                    message.push_str(&format!(" and {} promised ones lost", gap.lost));
+                    message.push_str(&format!("; {} that had been promised were lost", gap.lost));
                 }
                 self.report.note("gap", message);
             }

@@ -9,6 +9,7 @@
 mod archived;
 mod content;
 mod lines;
+mod missing;
 mod policies;
 mod read;
 mod report;
@@ -21,5 +22,6 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use missing::{Missing, MissingRoot};
 pub use report::{Check, Counts, Finding, KeyUse, Note, RecordRef, Report};
 pub use verify::{AuditError, Progress, verify};

@@ -5,13 +5,14 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use super::missing::Missing;
 use crate::domain::ids::SessionId;
 
 /// Findings and notes that are kept with their text; more are only counted.
 const KEPT: usize = 100;
 
-/// Keys that are shown to people; machines get all.
-const SHOWN_KEYS: usize = 8;
+/// Keys, and missing roots, that are shown to people; machines get all.
+const SHOWN: usize = 8;
 
 /// What a finding is about; stable labels for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -129,10 +130,10 @@ pub struct KeyUse {
     pub root: String,
     /// How many of the log's records it signed; none if only tokens.
     pub records: u64,
-    /// Time of the first.
+    /// The earliest time in them: the records of several sessions are not in the order of their times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
-    /// Time of the last.
+    /// The latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
 }
@@ -258,6 +259,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many findings there are in all.
     pub findings_total: u64,
+    /// What the given bundle lacks for the keys that it does not vouch for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// What else to know, the first of it.
     pub notes: Vec<Note>,
     /// How many notes there are in all.
@@ -276,6 +280,7 @@ impl Report {
             keys: Vec::new(),
             findings: Vec::new(),
             findings_total: 0,
+            missing: Vec::new(),
             notes: Vec::new(),
             notes_total: 0,
         }
@@ -315,10 +320,10 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "decisions {} allowed, {} denied", counts.allowed, counts.denied)?;
         writeln!(f, "refused   {} before admission", several(counts.turned_away, "request"))?;
-        for key in self.keys.iter().take(SHOWN_KEYS) {
+        for key in self.keys.iter().take(SHOWN) {
             writeln!(f, "key       {key}")?;
         }
-        if let Some(more @ 1..) = self.keys.len().checked_sub(SHOWN_KEYS) {
+        if let Some(more @ 1..) = self.keys.len().checked_sub(SHOWN) {
             writeln!(f, "key       and {more} more, all of them with --json")?;
         }
         for note in &self.notes {
@@ -336,6 +341,12 @@ impl fmt::Display for Report {
         if more > 0 {
             writeln!(f, "finding   and {more} more")?;
         }
+        for missing in self.missing.iter().take(SHOWN) {
+            writeln!(f, "missing   {missing}")?;
+        }
+        if let Some(more @ 1..) = self.missing.len().checked_sub(SHOWN) {
+            writeln!(f, "missing   and {more} more roots, all of them with --json")?;
+        }
         if self.ok {
             write!(f, "verified  every record is signed, linked and in place")
         } else {
@@ -344,7 +355,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn several(count: u64, what: &str) -> String {
+pub(super) fn several(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::archived::Archived;
+use super::archived::{Archived, Found};
 use super::lines::read_file;
+use super::missing::{self, Missing};
 use super::report::KeyUse;
 use crate::attest::Layout;
 use crate::domain::clock::Timestamp;
@@ -29,6 +30,8 @@ pub(super) struct Trust<'a> {
     /// Why a key is none of the gateway's, whatever the time.
     refused: HashMap<String, String>,
     archived: Archived<'a>,
+    /// What the bundle lacks for refused keys.
+    pub(super) missing: Vec<Missing>,
 }
 
 struct Known {
@@ -36,8 +39,8 @@ struct Known {
     /// As of a moment when its chain held; it says until when that stays so.
     leaf: VerifiedLeaf,
     records: u64,
-    first: Option<String>,
-    last: Option<String>,
+    /// The earliest and the latest time of a record that it signed.
+    times: Option<(Timestamp, Timestamp)>,
 }
 
 /// Why a key is not believed. The words hold nothing of the single record, so that one reason is one finding.
@@ -45,22 +48,25 @@ struct Refused {
     why: String,
     /// At no other time either.
     ever: bool,
+    /// The key's certificate, and the root that would vouch for it, if one is archived.
+    lacks: Option<(Sha256Digest, Option<Found>)>,
 }
 
 impl Refused {
     const fn ever(why: String) -> Self {
-        Self { why, ever: true }
+        Self { why, ever: true, lacks: None }
     }
 
     const fn then(why: String) -> Self {
-        Self { why, ever: false }
+        Self { why, ever: false, lacks: None }
     }
 }
 
 impl<'a> Trust<'a> {
     pub(super) fn new(layout: &'a Layout, bundle: &'a TrustBundle, identity: &'a SpiffeId) -> Self {
         let archived = Archived::new(layout, identity.trust_domain());
-        Self { layout, bundle, identity, known: HashMap::new(), refused: HashMap::new(), archived }
+        let (known, refused, missing) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { layout, bundle, identity, known, refused, archived, missing }
     }
 
     /// The key named `kid`, if it was the gateway's own at `at`.
@@ -71,9 +77,12 @@ impl<'a> Trust<'a> {
         if let Some(why) = self.refused.get(kid) {
             return Err(why.clone());
         }
-        if let Err(Refused { why, ever }) = self.look(kid, at) {
+        if let Err(Refused { why, ever, lacks }) = self.look(kid, at) {
             if ever && self.refused.len() < MAX_REFUSED {
                 self.refused.insert(kid.to_owned(), why.clone());
+                if let Some((key, root)) = lacks {
+                    missing::add(&mut self.missing, &key, root.as_ref());
+                }
             }
             return Err(why);
         }
@@ -81,11 +90,11 @@ impl<'a> Trust<'a> {
     }
 
     /// A believed record was signed by this key at this time.
-    pub(super) fn signed(&mut self, kid: &str, time: &str) {
+    pub(super) fn signed(&mut self, kid: &str, time: Timestamp) {
         if let Some(known) = self.known.get_mut(kid) {
             known.records += 1;
-            known.first.get_or_insert_with(|| time.to_owned());
-            known.last = Some(time.to_owned());
+            let (first, last) = known.times.unwrap_or((time, time));
+            known.times = Some((first.min(time), last.max(time)));
         }
     }
 
@@ -99,8 +108,8 @@ impl<'a> Trust<'a> {
             not_after: known.leaf.not_after.to_rfc3339(),
             root: known.leaf.root.to_string(),
             records: known.records,
-            first: known.first.clone(),
-            last: known.last.clone(),
+            first: known.times.map(|(first, _)| first.to_rfc3339()),
+            last: known.times.map(|(_, last)| last.to_rfc3339()),
         };
         keys.into_iter().map(said).collect()
     }
@@ -121,7 +130,7 @@ impl<'a> Trust<'a> {
             Err(error @ ChainError::Validity { .. }) => return Err(not_then(&error)),
             Err(error) => return Err(Refused::ever(format!("of the key {kid}: {error}"))),
         };
-        self.known.insert(kid.to_owned(), Known { chain, leaf, records: 0, first: None, last: None });
+        self.known.insert(kid.to_owned(), Known { chain, leaf, records: 0, times: None });
         Ok(())
     }
 
@@ -158,7 +167,7 @@ impl<'a> Trust<'a> {
         Ok(chain)
     }
 
-    /// Why the chain leads to no root of the caller's bundle, and what to do.
+    /// Why the chain leads to no root of the caller's bundle, and which one it lacks.
     fn explain(&self, chain: &CertificateChain, at: Timestamp, error: webpki::Error) -> Refused {
         let Ok(leaf) = chain.unverified() else { return Refused::ever(error.to_string()) };
         let ends = [leaf.not_before, leaf.not_after];
@@ -169,24 +178,19 @@ impl<'a> Trust<'a> {
                 held.root, held.from, held.to
             ));
         }
-        let key = chain.leaf_thumbprint().to_base64url();
-        let missing = format!(
-            "the given trust bundle does not vouch for the key #{key}, valid from {} to {}: ",
-            leaf.not_before, leaf.not_after
-        );
-        let Some(found) = self.archived.root_of(chain, at) else {
-            return Refused::ever(format!(
-                "{missing}no root in it signed its chain ({error}), and none in the log's archive did. Give the trust \
-                 bundle that was in force then (--trust-bundle may be repeated); if none signed it, the log is forged"
-            ));
+        let key = chain.leaf_thumbprint();
+        let found = self.archived.root_of(chain, at);
+        let root = match &found {
+            Some(found) => format!("its root {} is not in it", short(&found.root)),
+            None => format!("no root in it signed its chain ({error}), and none in the log's archive did"),
         };
-        Refused::ever(format!(
-            "{missing}the root {} (valid from {} to {}) signed its chain, and is not in the bundle, as when the CA has \
-             rotated since. Give the trust bundle of that time too (--trust-bundle may be repeated). The log has a copy, \
-             trust/bundles/{}.pem: believe it only if that root is in what you kept elsewhere; if it never was in your \
-             CA's bundle, the log is forged",
-            found.root, found.not_before, found.not_after, found.bundle
-        ))
+        let why = format!(
+            "the given trust bundle does not vouch for the key #{}, valid from {} to {}: {root}",
+            key.to_base64url(),
+            leaf.not_before,
+            leaf.not_after
+        );
+        Refused { lacks: Some((key, found)), ..Refused::ever(why) }
     }
 
     /// Whether a record's reference to a believed key leads to what is archived of it.
@@ -217,6 +221,11 @@ impl<'a> Trust<'a> {
 fn thumbprint(id: &KeyId) -> Option<Sha256Digest> {
     let raw = URL_SAFE_NO_PAD.decode(id.thumbprint()).ok()?;
     raw.try_into().ok().map(Sha256Digest::from_bytes)
+}
+
+/// Enough of a thumbprint to tell roots apart.
+fn short(root: &Sha256Digest) -> String {
+    root.to_string().chars().take(16).chain(['…']).collect()
 }
 
 fn not_then(error: &ChainError) -> Refused {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::read::{self, Record};
-use super::report::{Check, Finding, RecordRef, Report};
+use super::report::{Check, Finding, RecordRef, Report, several};
 use super::run::RunState;
 use super::session::{SessionState, Wrong};
 use super::trust::Trust;
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
         }
         self.report.first.get_or_insert_with(|| record.time_text.clone());
         self.report.last = Some(record.time_text.clone());
-        self.trust.signed(&envelope.keyid, &record.time_text);
+        self.trust.signed(&envelope.keyid, record.time);
         let digest = Sha256Digest::of(&envelope.payload);
         let outcome = self.place(&envelope.keyid, &record, digest);
         self.last = Some(digest);
@@ -304,10 +304,13 @@ impl<'a> Walk<'a> {
         let unclosed = sessions - closed;
         self.report.counts.sessions = sessions;
         self.report.keys = self.trust.keys();
+        self.report.missing = std::mem::take(&mut self.trust.missing);
         self.report.counts.keys = self.report.keys.len() as u64;
         self.report.counts.unclosed = unclosed;
         if unclosed > 0 {
-            self.report.note("unclosed_sessions", format!("{unclosed} sessions have no record of their end"));
+            let rest = if unclosed == 1 { "has no record of its end" } else { "have no record of their end" };
+            let message = format!("{} {rest}", several(unclosed, "session"));
+            self.report.note("unclosed_sessions", message);
         }
         self.report
     }

@@ -68,8 +68,12 @@ fn bundle(files: &[PathBuf], identity: &SpiffeId) -> Result<TrustBundle, Failure
             Failure::misuse(miette!(help = help, "--trust-bundle: can't read {file}: {error}"))
         })?;
         let bundle = TrustBundle::parse(identity.trust_domain(), &text).map_err(|error| {
+            if let BundleError::OtherDomain { found, expected, .. } = &error {
+                let what =
+                    format!("{file} is the trust bundle of `{found}`, but --identity is of `{expected}`");
+                return Failure::misuse(miette!(help = OTHER_GATEWAYS, "--trust-bundle: {what}"));
+            }
             let help = match error {
-                BundleError::OtherDomain { .. } => OTHER_GATEWAYS,
                 BundleError::Count(_) => "give several files, each with its own --trust-bundle",
                 _ => "a trust bundle is one or more CA certificates in PEM, or SPIFFE bundle JSON",
             };

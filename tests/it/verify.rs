@@ -200,7 +200,7 @@ fn misuse_exits_2_and_says_what_to_give() {
         (&log, &log.join("log.json"), id, "not SPIFFE bundle JSON"),
         (&log, &chain, id, "not a CA certificate"),
         (&log, &bundle, "example.org/x", "not a SPIFFE ID"),
-        (&log, &bundle, "spiffe://example.org/x", "is of `"),
+        (&log, &bundle, "spiffe://example.org/x", "is the trust bundle of `"),
         (&log, &bundle, "spiffe://example.org/x", "belong to different gateways"),
     ];
     for (log, bundle, id, expected) in cases {

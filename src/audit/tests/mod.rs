@@ -82,6 +82,14 @@ fn an_honest_log_verifies_across_runs_keys_and_gaps() {
     assert_eq!(report.counts.kinds["key-change"], 2);
     let notes: Vec<_> = report.notes.iter().map(|note| note.about).collect();
     assert_eq!(notes, ["gap", "gap", "unclosed_sessions"]);
+    let ends = [
+        "1 record was refused: the log could not be written",
+        "1 record was refused: there was no signing key",
+        "1 session has no record of its end",
+    ];
+    for (note, end) in report.notes.iter().zip(ends) {
+        assert!(note.message.ends_with(end), "{report}");
+    }
 }
 
 #[test]

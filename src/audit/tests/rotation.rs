@@ -115,20 +115,20 @@ fn with_one_ca_only_the_other_ones_key_is_one_finding_that_says_why_and_what_to_
         assert_eq!(finding.more.as_ref().map(|more| more.records), Some(more), "{report}");
         let facts = missing.root_facts().next().unwrap();
         let words = [
-            "does not vouch for the key #".to_owned(),
             format!("the root {} (valid from {} to {})", facts.thumbprint, facts.not_before, facts.not_after),
             "the CA has rotated since".to_owned(),
             "--trust-bundle may be repeated".to_owned(),
             "trust/bundles/".to_owned(),
             "believe it only if".to_owned(),
         ];
+        assert!(finding.message.contains("does not vouch for the key #"), "{report}");
+        let [lacks] = &*report.missing else { panic!("one root is missing: {report}") };
         for word in words {
-            assert!(finding.message.contains(&word), "{word}: {report}");
+            assert!(lacks.to_string().contains(&word), "{word}: {report}");
         }
+        assert!(report.to_string().contains(&format!("\nmissing   {lacks}\nNOT VERIFIED")), "{report}");
         // The copy that it names does hold that root.
-        let at = finding.message.find("trust/bundles/").unwrap();
-        let copy =
-            log.bench.path().join(&finding.message[at..at + "trust/bundles/".len() + 64 + ".pem".len()]);
+        let copy = log.bench.path().join(&lacks.root.as_ref().unwrap().copy);
         let copy = TrustBundle::from_pem("example.org", &std::fs::read_to_string(copy).unwrap()).unwrap();
         assert!(copy.root_facts().any(|root| root.thumbprint == facts.thumbprint));
         assert!(against(&log.bench, &[given, &copy]).ok);
@@ -154,6 +154,46 @@ fn a_hundred_thousand_records_of_an_unknown_root_would_be_one_finding() {
     let report = against(&bench, &[&elsewhere.bundle]);
     assert_eq!(report.findings_total, 1, "{report}");
     assert!(report.findings[0].message.contains("none in the log's archive did"), "{report}");
+    assert!(report.missing[0].to_string().contains("the log is forged"), "{report}");
+}
+
+#[test]
+fn a_missing_root_of_many_keys_is_explained_once_and_each_key_found_in_few_words() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let script = Script::new(&bench.signer);
+    for at in 1..=6 {
+        bench.clock.set(later(at));
+        bench.signer.hold(Ok(bench.authority.key("/gw", later(0), later(3600))));
+        script.deny(&log);
+    }
+    close(&log);
+    let elsewhere = Authority::new("example.org");
+    let report = against(&bench, &[&elsewhere.bundle]);
+    assert_eq!(report.findings_total, 7, "{report}");
+    let longest = report.findings.iter().map(|finding| finding.message.len()).max().unwrap();
+    assert!(longest < 250, "{longest}: {report}");
+    let shown = report.to_string();
+    assert_eq!(shown.matches("--trust-bundle may be repeated").count(), 1, "{shown}");
+    assert_eq!((report.missing.len(), report.missing[0].keys.len()), (1, 7), "{report}");
+    assert!(shown.contains(" and 3 more, and is not in the given trust bundle"), "{shown}");
+}
+
+#[test]
+fn the_time_of_a_keys_records_begins_before_it_ends_whatever_their_order() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let scripts = [90, 60, 30].map(|at| (later(at), Script::new(&bench.signer)));
+    for (at, script) in &scripts {
+        bench.clock.set(*at);
+        script.deny(&log);
+    }
+    close(&log);
+    let report = check(&bench);
+    assert!(report.ok, "{report}");
+    let key = &report.keys[0];
+    let times = [&key.first, &key.last].map(|time| time.clone().unwrap());
+    assert_eq!(times, [later(0).to_rfc3339(), later(90).to_rfc3339()], "{report}");
 }
 
 #[test]
