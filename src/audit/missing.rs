@@ -43,7 +43,7 @@ pub struct MissingRoot {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.keys.len().min(SHOWN_KEYS);
-        let keys: Vec<_> = self.keys.iter().take(shown).map(|key| format!("#{key}")).collect();
+        let keys: Vec<_> = self.keys.iter().take(SHOWN_KEYS).map(|key| format!("#{key}")).collect();
         let keys = keys.join(", ");
         let more = match self.more_keys + (self.keys.len() - shown) as u64 {
             0 => String::new(),

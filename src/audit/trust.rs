@@ -49,7 +49,7 @@ struct Refused {
     /// At no other time either.
     ever: bool,
     /// The key's certificate, and the root that would vouch for it, if one is archived.
-    lacks: Option<(Sha256Digest, Option<Found>)>,
+    lacks: Option<Box<(Sha256Digest, Option<Found>)>>,
 }
 
 impl Refused {
@@ -80,8 +80,8 @@ impl<'a> Trust<'a> {
         if let Err(Refused { why, ever, lacks }) = self.look(kid, at) {
             if ever && self.refused.len() < MAX_REFUSED {
                 self.refused.insert(kid.to_owned(), why.clone());
-                if let Some((key, root)) = lacks {
-                    missing::add(&mut self.missing, &key, root.as_ref());
+                if let Some(lacks) = lacks {
+                    missing::add(&mut self.missing, &lacks.0, lacks.1.as_ref());
                 }
             }
             return Err(why);
@@ -190,7 +190,7 @@ impl<'a> Trust<'a> {
             leaf.not_before,
             leaf.not_after
         );
-        Refused { lacks: Some((key, found)), ..Refused::ever(why) }
+        Refused { lacks: Some(Box::new((key, found))), ..Refused::ever(why) }
     }
 
     /// Whether a record's reference to a believed key leads to what is archived of it.

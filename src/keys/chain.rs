@@ -153,7 +153,7 @@ impl CertificateChain {
         Ok(Unverified { spiffe_id: leaf.spiffe_id, not_before, not_after })
     }
 
-    /// Checks that the leaf is a SVID of the bundle's trust domain which may sign, and that the chain leads to one
+    /// Checks that the leaf is an SVID of the bundle's trust domain which may sign, and that the chain leads to one
     /// of the bundle's roots, everything valid at `at` (the time of signing, not now).
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl PublicKey {
     pub(super) fn from_spki(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, PublicKeyError> {
         let oid = info.algorithm.algorithm.to_id_string();
         if oid != "1.2.840.10045.2.1" {
-            // RFC 8017 §A.1, RFC 8410 §3: what else a SVID may hold, by the name that people know.
+            // RFC 8017 §A.1, RFC 8410 §3: what else an SVID may hold, by the name that people know.
             let named = match oid.as_str() {
                 "1.2.840.113549.1.1.1" => "an RSA key".to_owned(),
                 "1.3.101.112" => "an Ed25519 key".to_owned(),

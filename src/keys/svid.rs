@@ -15,7 +15,7 @@ pub enum SvidError {
     #[error("a certificate can't be read: {0}")]
     Unreadable(String),
     /// Not exactly one URI in the subject alternative name (X509-SVID §2).
-    #[error("the leaf has {0} URI names where a SVID has exactly one")]
+    #[error("the leaf has {0} URI names where an SVID has exactly one")]
     UriNames(usize),
     /// The URI is no SPIFFE ID.
     #[error(transparent)]
@@ -69,7 +69,7 @@ pub(super) fn uri_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<
     Ok(names.filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect())
 }
 
-/// Reads a leaf and checks that it is a SVID which may sign.
+/// Reads a leaf and checks that it is an SVID which may sign.
 pub(super) fn read_leaf(der: &[u8]) -> Result<Leaf, SvidError> {
     let certificate = parse(der)?;
     let uris = uri_names(&certificate)?;

@@ -11,7 +11,7 @@ import raw
 from harness import EVERYTHING, HERE, Process, Serve, chancery, environment, records, wait_for, write_policies
 
 PERMIT_ALL = '@id("all") permit (principal, action, resource);\n'
-# The shortest lifetime of a SVID with which a rotation never comes too late. SPIRE dates the certificate back by 10 s
+# The shortest lifetime of an SVID with which a rotation never comes too late. SPIRE dates the certificate back by 10 s
 # and renews it when about half of its validity is left, so one of 20 s is renewed
 # 4 to 7 s after it was issued.
 SHORT = 20

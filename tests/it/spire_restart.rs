@@ -67,7 +67,7 @@ fn a_chain_that_is_not_ours_by_the_bundles_word_is_not_published_from_the_direct
     assert_eq!(published_kids(&gateway), [kid_of(&svid)]);
 }
 
-/// The hex SHA-256 of a SVID's leaf.
+/// The hex SHA-256 of an SVID's leaf.
 fn thumbprint(svid: &X509Svid) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &leaf_of(svid));
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
