@@ -114,11 +114,12 @@ impl Published for Public {
     }
 
     fn ready(&self) -> Result<(), &'static str> {
-        if self.log.failing().is_some() {
-            return Err("records can't be written at the moment");
-        }
+        // Without a key the log can't be written either: the cause comes first.
         if self.identity.current().is_err() {
             return Err("there is no signing key at the moment");
+        }
+        if self.log.failing().is_some() {
+            return Err("records can't be written at the moment");
         }
         Ok(())
     }

@@ -23,8 +23,10 @@ pub enum CloseReason {
     Lifetime,
     /// A new session took the place of this one (one live session per bootstrap secret).
     Superseded,
-    /// An operator revoked it.
+    /// What it was bound to was taken back.
     Revoked,
+    /// The trust bundle no longer vouches for the key that signed its first token, which clients go on showing.
+    KeyRevoked,
     /// The gateway stopped.
     Shutdown,
     /// The handshake failed after the session was decided.
@@ -41,6 +43,7 @@ impl CloseReason {
             Self::Lifetime => "lifetime",
             Self::Superseded => "superseded",
             Self::Revoked => "revoked",
+            Self::KeyRevoked => "key-revoked",
             Self::Shutdown => "shutdown",
             Self::Handshake => "handshake",
         }

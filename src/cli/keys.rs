@@ -9,7 +9,7 @@ use miette::miette;
 use super::{Exit, Failure};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::clock::Clock;
-use crate::identity::{self, Identity, KeyDescription, Kind};
+use crate::identity::{self, Identity, KeyDescription, KeyRole, Kind};
 
 /// Arguments of `chancery keys`.
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,12 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         None => Config::defaults(Purpose::Run, &env),
     };
     let config = config.map_err(Failure::misuse)?;
+    if matches!(config.identity.kind, Kind::Local(_)) && config.state_dir.join("spire").is_dir() {
+        eprintln!(
+            "chancery: this is the embedded identity; a gateway with an identity from SPIRE has been here as well: name \
+             its configuration (-c FILE), or set SPIFFE_ENDPOINT_SOCKET as it has it"
+        );
+    }
     print(&args.command, &config.identity, Clock::system(), &mut std::io::stdout().lock())
 }
 
@@ -100,9 +106,15 @@ fn dir(config: &identity::Config) -> &Path {
 fn as_text(identity: &Identity, config: &identity::Config) -> String {
     let mut text = format!("identity   {}\ndirectory  {}\n", identity.spiffe_id(), dir(config).display());
     if let Kind::Spire(spire) = &config.kind {
-        text.push_str(&format!("from       the SPIRE agent at {}\n", spire.socket));
+        let socket = spire.socket.as_deref().unwrap_or("SPIFFE_ENDPOINT_SOCKET of the gateway");
+        text.push_str(&format!("from       the SPIRE agent at {socket}\n"));
     }
-    for key in identity.describe() {
+    let keys = identity.describe();
+    if !keys.iter().any(|key| key.role == KeyRole::Signing) {
+        let why = identity.why_none().map_or_else(String::new, |why| why.to_string());
+        text.push_str(&format!("\nsigning    none: {why}\n"));
+    }
+    for key in keys {
         let file =
             key.file.as_ref().map(|file| format!("\n           {}", file.display())).unwrap_or_default();
         text.push_str(&format!(

@@ -31,7 +31,7 @@ impl Resolver<'_> {
             None => socket.map(Some),
         };
         let kind = match kind {
-            Some(socket) => identity::Kind::Spire(self.spire(spire, socket, raw)),
+            Some(socket) => identity::Kind::Spire(self.spire(spire, socket)),
             None => identity::Kind::Local(self.local(local)),
         };
         let lead = self.duration(
@@ -64,26 +64,19 @@ impl Resolver<'_> {
         }
     }
 
-    fn spire(
-        &mut self,
-        raw: Option<&raw::SpireIdentity>,
-        socket: Option<String>,
-        mapping: &raw::IdentityMapping,
-    ) -> identity::Spire {
+    fn spire(&mut self, raw: Option<&raw::SpireIdentity>, socket: Option<String>) -> identity::Spire {
         let nothing = raw::SpireIdentity::default();
         let raw = raw.unwrap_or(&nothing);
-        if socket.is_none() {
-            let span = mapping.spire.as_ref().map(|spire| &spire.span);
-            let span = span.or(mapping.kind.as_ref().map(|kind| &kind.span)).cloned().unwrap_or(0..0);
-            let help = format!(
-                "set {ENDPOINT} in the environment, or write:\nidentity:\n  spire:\n    socket: \
-                 unix:///path/of/agent.sock"
-            );
-            self.mistakes.add(&span, "`identity: spire` needs the SPIRE agent's socket", help);
+        // Where it is missing, only a start needs it.
+        if let Some(at) = &raw.socket
+            && let Err(error) = identity::Spire::check_socket(&at.value)
+        {
+            let help = "write it as `unix:///path/of/agent.sock`";
+            self.mistakes.add(&at.span, error.to_string(), help);
         }
         let timeout = identity::Spire::DEFAULT_INITIAL_SYNC_TIMEOUT.as_secs();
         identity::Spire {
-            socket: socket.unwrap_or_default(),
+            socket,
             spiffe_id: raw.spiffe_id.as_ref().and_then(|id| self.spiffe_id(id)),
             hint: raw.hint.as_ref().map(|hint| hint.value.clone()),
             initial_sync_timeout: self.duration(raw.initial_sync_timeout.as_ref(), timeout, 1, 3600),

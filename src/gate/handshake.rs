@@ -94,7 +94,8 @@ impl Shared {
         }
         core.phase = Phase::Open(revision);
         core.own.capable = has_tools(frame);
-        core.handle = Some(Handle { token: issued.token, sha256: issued.sha256 });
+        let kid = issued.key.id().clone();
+        core.handle = Some(Handle { token: issued.token, sha256: issued.sha256, kid });
         drop(core);
         tracing::info!(
             target: "chancery::session",

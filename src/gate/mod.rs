@@ -121,6 +121,20 @@ impl Gate {
         }
     }
 
+    /// Ends the sessions whose handle was signed by a key that is not believed any more: a client that shows it is
+    /// told that there is no such session, and so there must be none.
+    pub async fn end_signed_by(&self, dropped: impl Fn(&str) -> bool) {
+        for session in self.sessions() {
+            if session.handle_key().is_some_and(|kid| dropped(kid.as_str())) {
+                tracing::warn!(
+                    target: "chancery::session", session = %session.id(),
+                    "a session ends: the trust bundle no longer vouches for the key that signed its token"
+                );
+                session.close(CloseReason::KeyRevoked).await;
+            }
+        }
+    }
+
     /// Ends every session and waits for the records of it.
     pub async fn close_all(&self, reason: CloseReason) {
         let closing = self.sessions().into_iter().map(|session| async move { session.close(reason).await });

@@ -62,7 +62,8 @@ impl Shared {
 
     async fn renew(self: &Arc<Self>, admitted: &Admitted) -> Result<(), DenyReason> {
         let issued = self.issue(admitted).map_err(|error| {
-            tracing::warn!(target: "chancery::session", session = %self.id, %error, "the token could not be renewed");
+            // Why there is no key is told once, by the identity; each refusal has a line of its own.
+            tracing::debug!(target: "chancery::session", session = %self.id, %error, "the token could not be renewed");
             DenyReason::SignerUnavailable
         })?;
         let record = SessionRenew {

@@ -15,7 +15,7 @@ use crate::attest::{Chain, CloseReason, PendingReceipt, Predicate, Statement};
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::{ServerName, SessionId};
+use crate::domain::ids::{KeyId, ServerName, SessionId};
 use crate::domain::refusal::DenyReason;
 use crate::domain::revision::Revision;
 use crate::domain::secret::Secret;
@@ -98,6 +98,8 @@ pub(super) struct Core {
 pub(super) struct Handle {
     pub(super) token: Secret,
     pub(super) sha256: Sha256Digest,
+    /// The key that signed it.
+    pub(super) kid: KeyId,
 }
 
 #[derive(Debug)]
@@ -273,6 +275,11 @@ impl Session {
     /// Where it runs.
     pub fn route(&self) -> &Route {
         &self.shared.route
+    }
+
+    /// The key that signed the handle.
+    pub(super) fn handle_key(&self) -> Option<KeyId> {
+        self.shared.core.lock().handle.as_ref().map(|handle| handle.kid.clone())
     }
 
     /// The handle, once the handshake is answered: what stands in `Mcp-Session-Id` of that answer, and in no other.

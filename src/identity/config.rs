@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spire::SpireError;
 use crate::domain::ids::SpiffeId;
 
 /// A signing identity.
@@ -26,9 +27,9 @@ pub enum Kind {
 /// SPIRE's SVIDs by the SPIFFE Workload API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spire {
-    /// The Workload API's address: `unix:///path`, or `tcp://` with a loopback address and a port (SPIFFE Workload
-    /// Endpoint §4).
-    pub socket: String,
+    /// The Workload API's address: `unix:///path` or the path alone, or `tcp://` with a loopback address and a port
+    /// (SPIFFE Workload Endpoint §4). Without one nothing can be signed; what is kept can be looked at.
+    pub socket: Option<String>,
     /// Which SVID, when the agent offers several; without it and a hint the first.
     pub spiffe_id: Option<SpiffeId>,
     /// Which SVID, by the hint that its entry has.
@@ -42,6 +43,14 @@ pub struct Spire {
 impl Spire {
     /// How long to wait for the first SVID when nothing is configured.
     pub const DEFAULT_INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(15);
+
+    /// Whether `socket` can be the address of a Workload API that may be asked.
+    ///
+    /// # Errors
+    /// It is no address, or one on another machine.
+    pub fn check_socket(socket: &str) -> Result<(), SpireError> {
+        super::spire::check_socket(socket)
+    }
 }
 
 /// The embedded trust domain.

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::describe::KeyRole;
 use super::error::IdentityError;
 use crate::domain::clock::Timestamp;
+use crate::domain::ids::KeyId;
 use crate::keys::{ActiveKey, CertificateChain, TrustBundle, VerifiedLeaf};
 
 /// How long a certificate is kept after it ended: a session's handle may be older than its key.
@@ -45,6 +46,8 @@ pub struct Published {
     pub bundle_file: Option<PathBuf>,
     /// Why there is no key that can sign, where the source said so.
     pub withdrawn: Option<String>,
+    /// Keys that were believed until a bundle came that does not vouch for them, the newest last.
+    pub dropped: Vec<KeyId>,
 }
 
 /// A key that can sign.

@@ -129,6 +129,16 @@ impl Identity {
         self.lead
     }
 
+    /// Whether this key was believed once, and is not any more, because the trust bundle no longer vouches for it.
+    pub fn has_dropped(&self, kid: &str) -> bool {
+        self.ring.read().published().dropped.iter().any(|dropped| dropped.as_str() == kid)
+    }
+
+    /// Why nothing can be signed now, if nothing can.
+    pub fn why_none(&self) -> Option<SignerError> {
+        self.current().err()
+    }
+
     /// How long the certificate that signs now, and what stands above it, is still valid; zero without one.
     pub fn validity_left(&self) -> Duration {
         let now = self.clock.now();
@@ -243,6 +253,7 @@ mod tests {
             bundle: Arc::clone(&authority.bundle),
             bundle_file: None,
             withdrawn: None,
+            dropped: Vec::new(),
         };
         let (looks, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
         let material = Box::new(Restless(published.clone(), Arc::clone(&looks)));

@@ -22,7 +22,7 @@ pub struct LogConfig {
 
 impl LogConfig {
     /// One line a decision, and what an operator must know.
-    pub const DEFAULT_FILTER: &'static str = "warn,chancery=info";
+    pub const DEFAULT_FILTER: &'static str = "warn,spiffe=error,chancery=info";
 }
 
 impl Default for LogConfig {

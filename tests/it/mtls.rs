@@ -59,7 +59,7 @@ impl Protected {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let kind = Kind::Spire(Spire {
-            socket: agent.endpoint(),
+            socket: Some(agent.endpoint()),
             spiffe_id: None,
             hint: None,
             initial_sync_timeout: Duration::from_secs(30),

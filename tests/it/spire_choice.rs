@@ -1,6 +1,7 @@
 //! Which source the identity comes from, and which of several SVIDs it is.
 
 use crate::gateway::{Gateway, chancery};
+use crate::puppet::{PERMIT_ALL, configured};
 use crate::raw::Client;
 use crate::spire::{ID, calls, kid_of, no_key_was_made, place, place_of, signer_of, wait_until_signed_by};
 use crate::support::authority::{Authority, Leaf};
@@ -85,4 +86,22 @@ fn the_chosen_identity_is_kept_when_the_order_changes_and_its_new_key_is_found()
     agent.serve(X509SvidResponse::of([other.clone(), second.clone()]));
     crate::spire::while_calling(&client, || wait_until_signed_by(&gateway, &kid_of(&second)));
     assert!(!gateway.signers().contains(&kid_of(&other)));
+}
+
+#[test]
+fn a_tool_server_is_not_told_where_the_agent_is() {
+    let authority = Authority::new("example.org");
+    let agent = Agent::serving(authority.svid(&Leaf::of(ID)));
+    let told = tempfile::tempdir().unwrap();
+    let file = told.path().join("environment");
+    let command = format!("env > {}.tmp; mv {0}.tmp {0}; cat > /dev/null", file.display());
+    let servers = format!("  demo: {{ command: sh, args: [-c, \"{command}\"], env: {{ KEPT: kept }} }}");
+    let dir = configured(&servers, PERMIT_ALL, "limits: { handshake: 1s }");
+    let mut starter = chancery(dir.path());
+    starter.env("SPIFFE_ENDPOINT_SOCKET", agent.endpoint());
+    let gateway = Gateway::start_by(starter, dir);
+    let said = std::fs::read_to_string(&file).unwrap();
+    let names: Vec<&str> = said.lines().filter_map(|line| line.split('=').next()).collect();
+    assert!(names.contains(&"KEPT") && !names.contains(&"SPIFFE_ENDPOINT_SOCKET"), "{names:?}");
+    drop(gateway);
 }

@@ -177,6 +177,12 @@ fn a_revoked_authority_ends_at_once_what_stood_on_it() {
     // A token that nothing vouches for opens nothing: its session is over, and the client begins another.
     let answer = wait_for("the end of the session", || calls(&client).err());
     assert_eq!(answer.status, 404, "{answer:?}");
+    wait_for("the record of its end", || {
+        let closed = |record: &Value| {
+            is_kind(record, "session-close") && record["predicate"]["reason"] == "key-revoked"
+        };
+        gateway.records().iter().any(closed).then_some(())
+    });
     // Neither the key that signed nor the one before it is published any more.
     assert_eq!(published_kids(&gateway), [kid_of(&third)]);
     let next = Client::open(&gateway, "/mcp", "2025-11-25");
@@ -195,13 +201,13 @@ fn a_revoked_authority_ends_what_stood_on_it_before_another_svid_has_come() {
     let (first, second) = (old.svid(&Leaf::of(ID)), new.svid(&Leaf::of(ID)));
     let agent = Agent::serving(first.clone());
     let gateway = Gateway::start_in(place(&agent, "publish_ahead: 10m,", ""));
-    let client = Client::open(&gateway, "/mcp", "2025-11-25");
-    calls(&client).unwrap();
     // The roots are others already, the SVID is not yet. What comes as a foreigner's in our name is no better.
     let in_our_name = X509SvidResponse::from(first.clone()).federated("example.org", new.root().to_vec());
     for update in [in_our_name, first.clone().bundle(&[new.root()]).into()] {
         agent.serve(first.clone());
-        wait_for("service", || calls(&client).ok());
+        wait_for("service", || asks_for_a_session(&gateway).header("mcp-session-id").map(drop));
+        let client = Client::open(&gateway, "/mcp", "2025-11-25");
+        calls(&client).unwrap();
         agent.serve(update);
         wait_for("a refusal", || calls(&client).err());
         assert!(published_kids(&gateway).is_empty(), "{:?}", published_kids(&gateway));

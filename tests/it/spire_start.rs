@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::gateway::chancery;
+use crate::gateway::{chancery, wait_for};
 use crate::spire::{ID, files_below, no_key_was_made, place, place_of};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
@@ -153,7 +153,7 @@ fn a_server_that_is_no_workload_api() {
     let agent = Agent::silent();
     agent.refuse(&tonic::Status::unimplemented("unknown service"));
     let path = agent.socket().display().to_string();
-    is_refused(place(&agent, "", WAIT).path(), &[&path, "unknown service"]);
+    is_refused(place(&agent, "", WAIT).path(), &[&path, "not a Workload API", "socket_path"]);
 }
 
 #[test]
@@ -238,7 +238,14 @@ fn a_directory_of_chains_that_others_may_enter() {
 #[test]
 fn a_socket_that_is_configured_nowhere_or_wrongly() {
     is_refused(place_of("identity: spire").path(), &["SPIFFE_ENDPOINT_SOCKET", "socket"]);
-    for uri in ["http://127.0.0.1:8081", "/run/agent.sock", "unix:relative.sock", "unix://", "tcp://name:1"] {
+    for uri in [
+        "http://127.0.0.1:8081",
+        "run/agent.sock",
+        "unix://./agent.sock",
+        "unix:relative.sock",
+        "unix://",
+        "tcp://name:1",
+    ] {
         let dir = place_of(&format!("identity: {{ kind: spire, spire: {{ socket: \"{uri}\" }} }}"));
         is_refused(dir.path(), &[uri, "unix:///"]);
         let dir = place_of("identity: spire");
@@ -263,5 +270,19 @@ fn an_automatic_choice_of_spire_is_held_to_although_the_agent_is_gone() {
         .unwrap();
     assert!(output.status.code().unwrap() > 0);
     assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent/agent.sock"));
+    no_key_was_made(dir.path());
+}
+
+#[test]
+fn whoever_asks_a_gateway_to_end_while_it_waits_for_an_agent_does_not_wait_with_it() {
+    let agent = Agent::silent();
+    let dir = place(&agent, "", "initial_sync_timeout: 10m");
+    let mut child =
+        chancery(dir.path()).args(["serve", "-c"]).arg(dir.path().join("chancery.yaml")).spawn().unwrap();
+    wait_for("the question", || (agent.asked() > 0).then_some(()));
+    let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let status = wait_for("its end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0), "{status}");
     no_key_was_made(dir.path());
 }

@@ -222,7 +222,7 @@ impl Material for LocalDomain {
         let retired = self.scan_retired(read, now)?;
         let bundle_file = Some(self.store.path(ROOT));
         let bundle = Arc::clone(&self.bundle);
-        Ok(Published { keys, public: retired, bundle, bundle_file, withdrawn: None })
+        Ok(Published { keys, public: retired, bundle, bundle_file, withdrawn: None, dropped: Vec::new() })
     }
 }
 

@@ -18,11 +18,18 @@ const HINT: usize = 64;
 pub(super) struct Choice {
     spiffe_id: Option<SpiffeId>,
     hint: Option<String>,
+    /// Whose keys were taken before, where nothing is configured.
+    before: Option<SpiffeId>,
 }
 
 impl Choice {
-    pub(super) fn of(config: &Spire) -> Self {
-        Self { spiffe_id: config.spiffe_id.clone(), hint: config.hint.clone() }
+    pub(super) fn of(config: &Spire, before: Option<SpiffeId>) -> Self {
+        Self { spiffe_id: config.spiffe_id.clone(), hint: config.hint.clone(), before }
+    }
+
+    /// Whether nothing says which SVID is meant.
+    pub(super) const fn is_open(&self) -> bool {
+        self.spiffe_id.is_none() && self.hint.is_none()
     }
 
     /// The same choice for good: a gateway never changes whose identity it has.
@@ -30,11 +37,17 @@ impl Choice {
         Self { spiffe_id: Some(spiffe_id), ..self }
     }
 
-    /// The first SVID that fits (SPIFFE Workload API §5.2.1: the first is the default one).
+    /// The first SVID that fits (SPIFFE Workload API §5.2.1: the first is the default one). Where nothing is configured,
+    /// the one of before comes first: another entry for this process must not change whose identity a gateway has.
     fn position(&self, svids: &[Arc<X509Svid>]) -> Option<usize> {
+        let is = |svid: &Arc<X509Svid>, id: &SpiffeId| svid.spiffe_id().to_string() == id.as_str();
+        if let Some(before) = self.before.as_ref().filter(|_| self.is_open())
+            && let Some(index) = svids.iter().position(|svid| is(svid, before))
+        {
+            return Some(index);
+        }
         svids.iter().position(|svid| {
-            let same = |id: &SpiffeId| svid.spiffe_id().to_string() == id.as_str();
-            self.spiffe_id.as_ref().is_none_or(same)
+            self.spiffe_id.as_ref().is_none_or(|id| is(svid, id))
                 && self.hint.as_deref().is_none_or(|hint| svid.hint() == Some(hint))
         })
     }

@@ -13,6 +13,21 @@ use crate::keys::{BundleError, KeyError};
 /// What is wrong with the Workload API, or with what it says.
 #[derive(Debug, thiserror::Error)]
 pub enum SpireError {
+    /// Nothing says where the Workload API is.
+    #[error(
+        "`identity: spire` needs the SPIRE agent's socket: set SPIFFE_ENDPOINT_SOCKET=unix:///path/of/agent.sock in the \
+         environment, or `identity.spire.socket` in the configuration"
+    )]
+    NoSocket,
+    /// Another gRPC service.
+    #[error(
+        "{socket} is a gRPC service, but not a Workload API (SPIRE's server has a socket of its own): point \
+         `identity.spire.socket` or SPIFFE_ENDPOINT_SOCKET at the agent's `socket_path`"
+    )]
+    OtherService {
+        /// Where.
+        socket: String,
+    },
     /// The address can't be read.
     #[error(
         "`{socket}` is no address of a SPIFFE Workload API ({why}): write `unix:///path/of/agent.sock` into \
@@ -75,7 +90,8 @@ pub enum SpireError {
     /// The agent knows no entry for this process.
     #[error(
         "the SPIRE agent has no entry for this process ({why}): register it, for example with `spire-server entry \
-         create -parentID <the agent's> -spiffeID spiffe://<trust domain>/chancery -selector unix:uid:{uid}`"
+         create -parentID <the agent's> -spiffeID spiffe://<trust domain>/chancery -selector unix:uid:{uid} -selector \
+         unix:path:{path}`; without the path any process of this user, tool servers too, gets its key", path = executable()
     )]
     NotRegistered {
         /// What the agent said.
@@ -178,6 +194,11 @@ impl SpireError {
             {
                 Self::Unreachable { socket, why: status.message().escape_debug().to_string() }
             }
+            WorkloadApiError::Transport(spiffe::transport::TransportError::Status(status))
+                if status.code() == spiffe::transport::GrpcStatusCode::Unimplemented =>
+            {
+                Self::OtherService { socket }
+            }
             other => Self::Answer { socket, why: other.to_string().escape_debug().to_string() },
         }
     }
@@ -208,4 +229,10 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<std::io::ErrorKind> {
 
 fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+/// The file that runs, as a selector names it.
+fn executable() -> String {
+    let path = std::fs::read_link("/proc/self/exe");
+    path.map_or_else(|_unreadable| "/path/of/chancery".to_owned(), |path| path.display().to_string())
 }

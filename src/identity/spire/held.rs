@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::ids::KeyId;
 use crate::identity::describe::KeyRole;
 use crate::identity::material::{PublicHalf, PublishedKey, RETAIN, signing};
 use crate::keys::{ActiveKey, TrustBundle};
@@ -24,6 +25,8 @@ pub(super) struct Held {
     pub(super) public: Vec<Arc<PublicHalf>>,
     pub(super) bundle: Arc<TrustBundle>,
     pub(super) withdrawn: Option<String>,
+    /// What a bundle stopped vouching for, the newest last.
+    pub(super) dropped: Vec<KeyId>,
 }
 
 impl Held {
@@ -33,7 +36,7 @@ impl Held {
         let mut public: Vec<_> = known.into_iter().filter(|half| half.leaf.key_id != *key.id()).collect();
         public.sort_by_key(|half| std::cmp::Reverse(half.leaf.not_before));
         let first = PublishedKey { key: Arc::new(key), from: now, file: None };
-        Self { lead, keys: vec![first], public, bundle, withdrawn: None }
+        Self { lead, keys: vec![first], public, bundle, withdrawn: None, dropped: Vec::new() }
     }
 
     /// Takes over a key that was checked. A key that nobody has seen yet is published for the lead first, unless
@@ -56,6 +59,7 @@ impl Held {
             self.change_bundle(bundle, now);
         }
         let (id, not_after) = (key.id().clone(), key.not_after());
+        self.dropped.retain(|dropped| *dropped != id);
         let mut known = self.public.iter().any(|half| half.leaf.key_id == id);
         self.public.retain(|half| half.leaf.key_id != id);
         let signing = signing(&self.keys, now).map(|index| self.keys.swap_remove(index));
@@ -89,8 +93,10 @@ impl Held {
     fn change_bundle(&mut self, bundle: Arc<TrustBundle>, now: Timestamp) {
         let digest = bundle.thumbprint();
         tracing::info!("another trust bundle is in force: {} roots, sha256:{digest}", bundle.roots().count());
-        let lost = |id: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
+        let mut dropped = Vec::new();
+        let mut lost = |id: &KeyId, error: &dyn std::fmt::Display| {
             tracing::warn!("the new trust bundle does not vouch for {id}, which is dropped: {error}");
+            dropped.push(id.clone());
         };
         self.keys.retain_mut(|held| {
             match held
@@ -114,20 +120,20 @@ impl Held {
                 return true;
             }
             let vouched = half.chain.verify(&bundle, within(now, leaf.not_before, leaf.not_after));
-            vouched.inspect_err(|error| lost(&leaf.key_id, error)).is_ok()
+            vouched.map_err(|error| lost(&leaf.key_id, &error)).is_ok()
         });
         self.bundle = bundle;
+        self.dropped.append(&mut dropped);
+        let most = self.dropped.len().saturating_sub(MOST_PUBLIC);
+        self.dropped.drain(..most);
     }
 
-    /// The identity was taken away: nothing signs any more, what was signed can still be verified. Whether that is
-    /// news.
-    pub(super) fn withdraw(&mut self, why: String) -> bool {
-        let news = self.withdrawn.is_none();
+    /// The identity was taken away: nothing signs any more, what was signed can still be verified.
+    pub(super) fn withdraw(&mut self, why: String) {
         self.withdrawn = Some(why);
         for held in std::mem::take(&mut self.keys) {
             self.retire(&held.key);
         }
-        news
     }
 
     /// Private keys that another has taken over from are let go, and what nobody can ask for any more.

@@ -2,7 +2,7 @@
 //! shows without asking the agent. No private key is ever in it.
 //!
 //! `svids/<from in ms>-<x5t hex>.pem` holds a chain and from when its key signs, `bundle-<trust domain>.pem` the
-//! bundle in force, `spiffe-id` whose keys they are.
+//! bundle in force, `spiffe-id` whose keys they are, `withdrawn` why none of them signs, while that is so.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use crate::keys::TrustBundle;
 
 const SVIDS: &str = "svids";
 const OWNER: &str = "spiffe-id";
+const WITHDRAWN: &str = "withdrawn";
 
 /// See the module.
 #[derive(Debug)]
@@ -30,12 +31,14 @@ pub(super) struct Kept {
     /// What is on the disk, by thumbprint.
     files: HashMap<Sha256Digest, String>,
     bundle: Option<Arc<TrustBundle>>,
+    withdrawn: Option<String>,
 }
 
 impl Kept {
     pub(super) fn open(dir: &Path) -> Result<Self, IdentityError> {
         let store = Store::open(dir, &[SVIDS], true)?;
-        Ok(Self { store, files: HashMap::new(), bundle: None })
+        let withdrawn = store.read(WITHDRAWN)?.map(|text| text.trim().to_owned());
+        Ok(Self { store, files: HashMap::new(), bundle: None, withdrawn })
     }
 
     /// The keys of `id` whose tokens may be alive and which `bundle` vouches for.
@@ -68,7 +71,8 @@ impl Kept {
         let missing = |held: &&PublishedKey| !self.files.contains_key(&held.key.chain().leaf_thumbprint());
         let missing: Vec<&PublishedKey> = held.keys.iter().filter(missing).collect();
         let changed = self.bundle.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, &held.bundle));
-        if missing.is_empty() && !changed {
+        let told = held.withdrawn != self.withdrawn;
+        if missing.is_empty() && !changed && !told {
             return Ok(());
         }
         let lock = self.store.lock_within(patience)?;
@@ -76,6 +80,11 @@ impl Kept {
         if changed {
             let bundle = &held.bundle;
             self.store.write(&lock, &bundle_name(bundle.trust_domain()), bundle.to_pem().as_bytes())?;
+        }
+        match &held.withdrawn {
+            Some(why) if told => self.store.write(&lock, WITHDRAWN, format!("{why}\n").as_bytes())?,
+            None if told => self.store.remove(&lock, WITHDRAWN)?,
+            _ => {}
         }
         if let Some(key) = held.keys.first() {
             self.store.write(&lock, OWNER, format!("{}\n", key.key.spiffe_id()).as_bytes())?;
@@ -98,7 +107,13 @@ impl Kept {
         self.clear(&lock, now)?;
         self.files.retain(|_, name| self.store.path(name).exists());
         self.bundle = Some(Arc::clone(&held.bundle));
+        self.withdrawn.clone_from(&held.withdrawn);
         Ok(())
+    }
+
+    /// Whose keys are kept.
+    pub(super) fn owner(&self) -> Option<SpiffeId> {
+        self.store.read(OWNER).ok()??.trim().parse().ok()
     }
 
     /// Removes what nobody can ask for any more, and the oldest of what is more than can be answered for.
@@ -129,6 +144,7 @@ impl Kept {
             bundle: Arc::clone(&held.bundle),
             bundle_file: Some(self.store.path(&bundle_name(held.bundle.trust_domain()))),
             withdrawn: held.withdrawn.clone(),
+            dropped: held.dropped.clone(),
         }
     }
 }
@@ -162,7 +178,9 @@ pub(in crate::identity) fn look(
         return Err(absent());
     }
     found.sort_by_key(|(from, _)| std::cmp::Reverse(*from));
+    let withdrawn = store.read(WITHDRAWN)?.map(|text| text.trim().to_owned());
     let signing = found.iter().position(|(from, half)| *from <= now && now <= half.leaf.not_after);
+    let signing = signing.filter(|_| withdrawn.is_none());
     let public = found.into_iter().enumerate().map(|(index, (from, half))| {
         let role = match signing {
             Some(signing) if signing == index => KeyRole::Signing,
@@ -171,9 +189,9 @@ pub(in crate::identity) fn look(
         };
         Arc::new(PublicHalf { role, ..half })
     });
-    let public = public.collect();
-    let bundle_file = Some(bundle_file);
-    Ok((id, Published { keys: Vec::new(), public, bundle: Arc::new(bundle), bundle_file, withdrawn: None }))
+    let (keys, public, dropped) = (Vec::new(), public.collect(), Vec::new());
+    let (bundle, bundle_file) = (Arc::new(bundle), Some(bundle_file));
+    Ok((id, Published { keys, public, bundle, bundle_file, withdrawn, dropped }))
 }
 
 /// The chains' files and from when their keys sign. A name that is not ours is passed over.

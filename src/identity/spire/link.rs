@@ -1,26 +1,34 @@
-//! Whether the Workload API can be reached, and the warnings that tell how long signing goes on without it.
+//! Whether the Workload API can be reached, and what the operator is told while it gives no SVIDs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use spiffe::WorkloadApiError;
+use spiffe::transport::{Endpoint, TransportError};
 use spiffe::x509_source::{MetricsErrorKind, MetricsRecorder};
 
+use super::error::SpireError;
 use super::held::Held;
+use super::source;
 use crate::domain::clock::{Clock, Timestamp};
 
 /// A connection counts as one when nothing was wrong with it for so long.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Between two warnings of one outage.
+/// Between two lines of one trouble.
 const REMIND: Duration = Duration::from_secs(60);
+
+/// How long the agent is asked what was wrong with its update.
+const ASKING: Duration = Duration::from_secs(5);
 
 /// What is known of the connection to the agent.
 #[derive(Debug)]
 pub(super) struct Link {
     socket: String,
+    endpoint: Endpoint,
     clock: Clock,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -30,29 +38,32 @@ struct State {
     /// When a connection was made since.
     connected: Option<Timestamp>,
     why: String,
-    warned: Option<Timestamp>,
-    /// A warning was given, so that its end is worth a line.
-    told: bool,
+    /// What was wrong with the last update that could not be read; told once.
+    unreadable: Option<String>,
+    /// What was told last: when, and whether nothing could be signed.
+    told: Option<(Timestamp, bool)>,
+}
+
+impl State {
+    fn broke(&mut self, now: Timestamp, why: String) {
+        self.down.get_or_insert(now);
+        self.connected = None;
+        self.why = why;
+    }
 }
 
 impl Link {
-    pub(super) fn new(socket: String, clock: Clock) -> Self {
-        Self { socket, clock, state: Mutex::default() }
+    pub(super) fn new(socket: String, endpoint: Endpoint, clock: Clock) -> Self {
+        Self { socket, endpoint, clock, state: Arc::default() }
     }
 
     /// A connection was tried.
     pub(super) fn attempted(&self, error: Option<&WorkloadApiError>) {
+        let (now, mut state) = (self.clock.now(), self.state.lock());
         match error {
-            None => self.state.lock().connected = Some(self.clock.now()),
-            Some(error) => self.broke(super::error::SpireError::of(error, &self.socket).to_string()),
+            None => state.connected = Some(now),
+            Some(error) => state.broke(now, SpireError::of(error, &self.socket).to_string()),
         }
-    }
-
-    fn broke(&self, why: String) {
-        let state = &mut *self.state.lock();
-        state.down.get_or_insert(self.clock.now());
-        state.connected = None;
-        state.why = why;
     }
 
     /// Since when the agent has been silent, and why, if it is.
@@ -61,68 +72,94 @@ impl Link {
         if state.connected.is_some_and(|at| now.since(at) >= SETTLED) {
             state.down = None;
         }
-        state.down.map(|since| (since, state.why.clone()))
+        state.down.filter(|since| now.since(*since) >= SETTLED).map(|since| (since, state.why.clone()))
     }
 
-    /// Whether it is time to say it (again).
-    fn due(&self, now: Timestamp) -> bool {
-        let state = &mut *self.state.lock();
-        let due = state.warned.is_none_or(|at| now.since(at) >= REMIND);
-        if due {
-            (state.warned, state.told) = (Some(now), true);
-        }
-        due
-    }
-
-    /// Tells the operator when the agent is gone, or when the SVID comes to its end without a new one.
-    pub(super) fn warn(&self, held: &Held, now: Timestamp) {
+    /// Tells the operator what is wrong, at once when nothing can be signed any more, and again each minute; and when
+    /// it is over. `refused` is since when updates are refused, and why.
+    pub(super) fn tell(&self, held: &Held, refused: Option<&(Timestamp, String)>, now: Timestamp) {
         let left = held.left(now);
-        let rest = if left.is_zero() {
-            "nothing can be signed, so every session and call is refused".to_owned()
+        let trouble = if let Some(why) = &held.withdrawn {
+            Some(format!("the signing identity was withdrawn: {why}"))
+        } else if let Some((since, why)) = self.outage(now) {
+            Some(format!("no SVIDs come since {since}: {why}"))
+        } else if !held.is_overdue(now) {
+            None
+        } else if let Some((since, why)) = refused {
+            Some(format!("the SPIRE agent's updates are refused since {since}: {why}"))
         } else {
-            format!("signing goes on for {} s, until the SVID ends", left.as_secs())
+            Some(format!("the SPIRE agent at {} has sent no new SVID: can it reach its server?", self.socket))
         };
-        match self.outage(now) {
-            Some((since, why)) if now.since(since) >= SETTLED && self.due(now) => {
-                tracing::warn!("no SVIDs come since {since}: {why}; {rest}");
+        let told = std::mem::take(&mut self.state.lock().told);
+        let Some(trouble) = trouble else {
+            if told.is_some() {
+                tracing::info!("SVIDs come again; signing goes on for {} s at least", left.as_secs());
             }
-            Some(_) => {}
-            None if held.is_overdue(now) && self.due(now) => {
-                tracing::warn!(
-                    "the SPIRE agent at {} is there but has sent no new SVID; {rest}: can the agent reach its server?",
-                    self.socket
-                );
+            return;
+        };
+        let dead = left.is_zero();
+        let due = told.is_none_or(|(at, was_dead)| now.since(at) >= REMIND || (dead && !was_dead));
+        self.state.lock().told = if due { Some((now, dead)) } else { told };
+        match (due, dead) {
+            (false, _) => {}
+            (true, true) => {
+                tracing::error!("{trouble}. Nothing can be signed, so every session and call is refused");
             }
-            None if held.is_overdue(now) => {}
-            None => {
-                let state = &mut *self.state.lock();
-                state.warned = None;
-                if std::mem::take(&mut state.told) {
-                    tracing::info!("SVIDs come again; signing goes on for {} s at least", left.as_secs());
-                }
+            (true, false) => {
+                tracing::warn!("{trouble}. Signing goes on for {} s, until the SVID ends", left.as_secs());
             }
         }
+    }
+
+    /// Finds out what was wrong with an update that could not be read: the stream does not say.
+    fn ask_why(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (endpoint, socket) = (self.endpoint.clone(), self.socket.clone());
+        let (state, clock) = (Arc::clone(&self.state), self.clock.clone());
+        runtime.spawn(async move {
+            let Ok(Err(error)) = tokio::time::timeout(ASKING, source::fetch(&endpoint)).await else { return };
+            // The connection itself, or a withdrawal: said elsewhere.
+            let unreadable = !matches!(
+                error,
+                WorkloadApiError::Transport(TransportError::Connect(_))
+                    | WorkloadApiError::NoIdentityIssued
+                    | WorkloadApiError::PermissionDenied(_)
+            );
+            if unreadable {
+                let why = SpireError::of(&error, &socket).to_string();
+                let mut state = state.lock();
+                if state.unreadable.replace(why.clone()).as_ref() != Some(&why) {
+                    tracing::error!(
+                        "an update of the SPIFFE Workload API is refused, the key in use stays: {why}"
+                    );
+                }
+                state.broke(clock.now(), why);
+            }
+        });
     }
 }
 
 impl MetricsRecorder for Link {
     fn record_update(&self) {
         let state = &mut *self.state.lock();
-        (state.down, state.connected) = (None, None);
+        (state.down, state.connected, state.unreadable) = (None, None, None);
     }
 
     fn record_reconnect(&self) {}
 
     fn record_error(&self, kind: MetricsErrorKind) {
+        let now = self.clock.now();
         match kind {
             MetricsErrorKind::StreamConnect | MetricsErrorKind::StreamEnded => {
-                self.broke(format!("the stream of the Workload API at {} ended", self.socket));
+                let why = format!("the stream of the Workload API at {} ended", self.socket);
+                self.state.lock().broke(now, why);
             }
             MetricsErrorKind::StreamError => {
-                self.broke(format!(
-                    "the Workload API at {} sent what can't be read, or broke off",
-                    self.socket
-                ));
+                let why =
+                    format!("the Workload API at {} sent what can't be read, or broke off", self.socket);
+                self.state.lock().broke(now, why);
+                // As often as the stream is tried again, which is less and less often.
+                self.ask_why();
             }
             // An update that is over the limits; the source names it.
             _ => {}

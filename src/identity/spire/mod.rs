@@ -58,6 +58,8 @@ struct State {
     kept: Kept,
     /// The revision of the source that was looked at last, and whether it was refused.
     looked_at: Option<(u64, bool)>,
+    /// Since when updates are refused, and why.
+    refused: Option<(Timestamp, String)>,
     /// Why what is held could not be written down the last time: told once, tried again each time.
     unkept: Option<String>,
 }
@@ -71,14 +73,14 @@ impl Workload {
     ) -> Result<Self, IdentityError> {
         // Before the agent is asked: a directory that can't be used.
         let mut kept = Kept::open(&config.dir)?;
-        let connected = source::connect(config, clock).await?;
+        let connected = source::connect(config, kept.owner(), clock).await?;
         let now = clock.now();
         let spiffe_id = connected.key.spiffe_id().clone();
         let known = kept.known(&spiffe_id, connected.key.bundle(), now)?;
         let held = Held::begin(connected.key, known, lead, now);
         kept.keep(&held, now, START_PATIENCE)?;
         let updates = tokio::sync::Mutex::new(connected.source.updated());
-        let state = Mutex::new(State { held, kept, looked_at: None, unkept: None });
+        let state = Mutex::new(State { held, kept, looked_at: None, refused: None, unkept: None });
         let (choice, source, link) = (connected.choice, connected.source, connected.link);
         Ok(Self { choice, spiffe_id, source, link, updates, state })
     }
@@ -107,22 +109,26 @@ impl Workload {
             Err(error) => update::Offered::Nothing(said(&error.to_string())),
         };
         state.looked_at = Some((revision, matches!(offered, update::Offered::Refused(..))));
+        let refused = state.refused.take();
         match offered {
             update::Offered::Key(key) => state.held.take(*key, now),
-            update::Offered::Nothing(why) => {
-                if state.held.withdraw(why.clone()) {
-                    tracing::error!("the signing identity was withdrawn, nothing is signed any more: {why}");
-                }
-            }
+            update::Offered::Nothing(why) => state.held.withdraw(why),
             update::Offered::Refused(bundle, error) => {
                 let goes_on = bundle.is_none_or(|bundle| state.held.trust(bundle, now));
                 let effect = if goes_on { "the key in use stays" } else { NOT_VOUCHED_FOR };
                 if !again {
                     tracing::error!("an update of the SPIFFE Workload API is refused, {effect}: {error}");
                 }
+                let since = refused.map_or(now, |(since, _)| since);
+                state.refused = Some((since, error.to_string()));
             }
         }
     }
+}
+
+/// Whether `socket` can be the address of a Workload API that may be asked.
+pub(super) fn check_socket(socket: &str) -> Result<(), SpireError> {
+    source::endpoint(socket).map(drop)
 }
 
 /// What the agent said, so that it stays text on a terminal.
@@ -136,7 +142,7 @@ impl Material for Workload {
         let state = &mut *self.state.lock();
         self.look(state, now);
         state.held.settle(now);
-        self.link.warn(&state.held, now);
+        self.link.tell(&state.held, state.refused.as_ref(), now);
         Ok(state.kept.published(&state.held))
     }
 

@@ -14,8 +14,12 @@ use super::error::SpireError;
 use super::link::Link;
 use super::update;
 use crate::domain::clock::Clock;
+use crate::domain::ids::SpiffeId;
 use crate::identity::config::Spire;
 use crate::keys::ActiveKey;
+
+/// How long an attempt may be silent before the operator is told.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// Between attempts to get the first SVID.
 const RETRY: Duration = Duration::from_millis(250);
@@ -35,29 +39,44 @@ pub(super) struct Connected {
 ///
 /// # Errors
 /// What was wrong at the last attempt before the time was over, or what waiting can't mend.
-pub(super) async fn connect(config: &Spire, clock: &Clock) -> Result<Connected, SpireError> {
-    let endpoint = endpoint(&config.socket)?;
-    let started = Instant::now();
+pub(super) async fn connect(
+    config: &Spire,
+    before: Option<SpiffeId>,
+    clock: &Clock,
+) -> Result<Connected, SpireError> {
+    let socket = config.socket.as_deref().ok_or(SpireError::NoSocket)?;
+    let endpoint = endpoint(socket)?;
+    let wanted = Choice::of(config, before);
+    let (started, patience) = (Instant::now(), config.initial_sync_timeout);
     let mut told = false;
+    let mut tell = |what: &dyn std::fmt::Display| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("waiting up to {} s for an SVID: {what}", patience.as_secs());
+        }
+    };
     let (choice, key) = loop {
-        let left = config.initial_sync_timeout.saturating_sub(started.elapsed());
-        let error = match timeout(left, first(&endpoint, config, clock)).await {
-            Ok(Ok(first)) => break first,
-            Ok(Err(error)) => error,
-            Err(_elapsed) => {
-                SpireError::Silent { socket: config.socket.clone(), waited: config.initial_sync_timeout }
+        let left = patience.saturating_sub(started.elapsed());
+        let attempt = timeout(left, first(&endpoint, socket, &wanted, clock));
+        tokio::pin!(attempt);
+        let outcome = tokio::select! {
+            outcome = &mut attempt => outcome,
+            () = sleep(SILENT) => {
+                tell(&format_args!("{socket} does not answer"));
+                attempt.await
             }
         };
-        if error.is_final() || started.elapsed() + RETRY >= config.initial_sync_timeout {
+        let error = match outcome {
+            Ok(Ok(first)) => break first,
+            Ok(Err(error)) => error,
+            Err(_elapsed) => SpireError::Silent { socket: socket.to_owned(), waited: patience },
+        };
+        if error.is_final() || started.elapsed() + RETRY >= patience {
             return Err(error);
         }
-        if !told {
-            tracing::warn!("waiting up to {} s for a SVID: {error}", config.initial_sync_timeout.as_secs());
-            told = true;
-        }
+        tell(&error);
         sleep(RETRY).await;
     };
-    let link = Arc::new(Link::new(config.socket.clone(), clock.clone()));
+    let link = Arc::new(Link::new(socket.to_owned(), endpoint.clone(), clock.clone()));
     let factory_link = Arc::clone(&link);
     let source = X509Source::builder()
         .client_factory(Arc::new(move || {
@@ -80,7 +99,8 @@ pub(super) async fn connect(config: &Spire, clock: &Clock) -> Result<Connected, 
 /// One attempt: the SVIDs as they are offered now, and ours among them.
 async fn first(
     endpoint: &Endpoint,
-    config: &Spire,
+    socket: &str,
+    wanted: &Choice,
     clock: &Clock,
 ) -> Result<(Choice, ActiveKey), SpireError> {
     if let Endpoint::Unix(path) = endpoint {
@@ -93,27 +113,28 @@ async fn first(
             _ => {}
         }
     }
-    let context = fetch(endpoint).await.map_err(|error| SpireError::of(&error, &config.socket))?;
-    let choice = Choice::of(config);
-    let svid = choice.of_offered(context.svids())?;
+    let context = fetch(endpoint).await.map_err(|error| SpireError::of(&error, socket))?;
+    let svid = wanted.of_offered(context.svids())?;
     let key = update::key(&context, svid, clock.now())?;
-    if context.svids().len() > 1 && config.spiffe_id.is_none() && config.hint.is_none() {
+    if context.svids().len() > 1 && wanted.is_open() {
         let count = context.svids().len();
         tracing::warn!(
-            "the SPIRE agent offers {count} SVIDs, the first is taken: {}; choose by `identity.spire.spiffe_id`",
+            "the SPIRE agent offers {count} SVIDs, this one is taken: {}; choose by `identity.spire.spiffe_id`",
             key.spiffe_id()
         );
     }
-    Ok((choice.pinned(key.spiffe_id().clone()), key))
+    Ok((wanted.clone().pinned(key.spiffe_id().clone()), key))
 }
 
-async fn fetch(endpoint: &Endpoint) -> Result<X509Context, spiffe::WorkloadApiError> {
+/// The SVIDs as they are offered now.
+pub(super) async fn fetch(endpoint: &Endpoint) -> Result<X509Context, spiffe::WorkloadApiError> {
     WorkloadApiClient::connect(endpoint.clone()).await?.fetch_x509_context().await
 }
 
-/// The address, if what it names is on this machine.
-fn endpoint(socket: &str) -> Result<Endpoint, SpireError> {
-    let endpoint = Endpoint::parse(socket)
+/// The address, if what it names is on this machine. A path alone is a Unix socket's.
+pub(super) fn endpoint(socket: &str) -> Result<Endpoint, SpireError> {
+    let path = socket.starts_with('/').then(|| format!("unix://{socket}"));
+    let endpoint = Endpoint::parse(path.as_deref().unwrap_or(socket))
         .map_err(|error| SpireError::Address { socket: socket.to_owned(), why: error.to_string() })?;
     match &endpoint {
         Endpoint::Tcp { host, .. } if !host.is_loopback() => Err(SpireError::Remote(socket.to_owned())),
@@ -130,10 +151,23 @@ mod tests {
         for remote in ["tcp://10.0.0.1:8081", "tcp://[2001:db8::1]:1", "tcp:0.0.0.0:1"] {
             assert!(matches!(endpoint(remote), Err(SpireError::Remote(_))), "{remote}");
         }
-        for local in ["unix:///run/spire/agent.sock", "unix:/run/a", "tcp://127.0.0.1:1", "tcp://[::1]:1"] {
+        for local in [
+            "unix:///run/spire/agent.sock",
+            "/run/spire/agent.sock",
+            "unix:/run/a",
+            "tcp://127.0.0.1:1",
+            "tcp://[::1]:1",
+        ] {
             assert!(endpoint(local).is_ok(), "{local}");
         }
-        for none in ["", "/run/spire/agent.sock", "http://127.0.0.1:1", "unix:run/a", "tcp://localhost:1"] {
+        for none in [
+            "",
+            "run/spire/agent.sock",
+            "unix://./agent.sock",
+            "http://127.0.0.1:1",
+            "unix:run/a",
+            "tcp://localhost:1",
+        ] {
             let error = endpoint(none).unwrap_err().to_string();
             assert!(error.contains("unix:///"), "{error}");
         }

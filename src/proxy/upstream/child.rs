@@ -52,6 +52,9 @@ enum Stop {
     Terminate,
 }
 
+/// Names the SPIFFE Workload API to a process (SPIFFE Workload Endpoint §4).
+const SPIFFE_SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
+
 /// A running child.
 #[derive(Debug)]
 pub(super) struct ChildLink {
@@ -69,6 +72,8 @@ impl ChildLink {
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, ConnectError> {
         let mut command = Command::new(&config.command);
+        // A tool server has no business with our identity; where it has one of its own, its `env` says so.
+        command.env_remove(SPIFFE_SOCKET);
         command.args(&config.args).envs(&config.env);
         if let Some(cwd) = &config.cwd {
             command.current_dir(cwd);
