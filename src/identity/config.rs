@@ -63,7 +63,7 @@ pub struct Local {
     pub trust_domain: Option<String>,
     /// The workload's path, with its leading `/`.
     pub path: String,
-    /// How long a SVID is valid; it is replaced at half of that. At least [`Local::MIN_SVID_TTL`].
+    /// How long an SVID is valid; it is replaced at half of that. At least [`Local::MIN_SVID_TTL`].
     pub svid_ttl: Duration,
 }
 

@@ -108,7 +108,7 @@ pub enum IdentityError {
     /// The path does not begin with `/`.
     #[error("the identity's path `{0}` must begin with `/`, as `/chancery` does")]
     Path(String),
-    /// A SVID's configured validity is out of range.
+    /// An SVID's configured validity is out of range.
     #[error("svid_ttl must be between 5 minutes and 90 days")]
     SvidTtl,
     /// The key, chain and bundle don't belong together.

@@ -61,7 +61,7 @@ impl Root {
         self.bundle.not_after()
     }
 
-    /// Issues a SVID: its file's name (the leaf's thumbprint) and text (key and chain).
+    /// Issues an SVID: its file's name (the leaf's thumbprint) and text (key and chain).
     pub(super) fn issue(
         &self,
         id: &SpiffeId,

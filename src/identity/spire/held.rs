@@ -13,7 +13,7 @@ use crate::keys::{ActiveKey, TrustBundle};
 pub(super) const NOT_VOUCHED_FOR: &str =
     "the trust bundle in force does not vouch for any SVID that has come";
 
-/// Most keys that are answered for besides those that sign: of a SVID each half minute, those of a working day.
+/// Most keys that are answered for besides those that sign: of an SVID each half minute, those of a working day.
 pub(super) const MOST_PUBLIC: usize = 2048;
 
 /// See the module.
@@ -75,10 +75,10 @@ impl Held {
         self.keys.retain(|held| *held.key.id() != id);
         self.keys.push(PublishedKey { key: Arc::new(key), from, file: None });
         let again = if back { " again" } else { "" };
-        tracing::info!("a SVID came{again}: {id}, signs from {from}, valid until {not_after}");
+        tracing::info!("an SVID came{again}: {id}, signs from {from}, valid until {not_after}");
     }
 
-    /// Another bundle may be in force, without a SVID that holds. Whether there still is a key.
+    /// Another bundle may be in force, without an SVID that holds. Whether there still is a key.
     pub(super) fn trust(&mut self, bundle: Arc<TrustBundle>, now: Timestamp) -> bool {
         if *bundle != *self.bundle {
             self.change_bundle(bundle, now);

@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Between attempts to get the stream back; it doubles from the first to the second.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// A stream that has delivered a SVID which may sign.
+/// A stream that has delivered an SVID which may sign.
 pub(super) struct Connected {
     pub(super) source: X509Source,
     pub(super) choice: Choice,
@@ -35,7 +35,7 @@ pub(super) struct Connected {
     pub(super) key: ActiveKey,
 }
 
-/// Waits for a SVID that holds, then begins the stream.
+/// Waits for an SVID that holds, then begins the stream.
 ///
 /// # Errors
 /// What was wrong at the last attempt before the time was over, or what waiting can't mend.

@@ -19,7 +19,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(1_772_366_400 + secs)
 }
 
-/// A SVID of an hour.
+/// An SVID of an hour.
 fn svid(authority: &Authority, from: i64) -> ActiveKey {
     Arc::into_inner(authority.key(PATH, at(from), at(from + 3600))).unwrap()
 }

@@ -16,7 +16,7 @@ use crate::keys::{
 pub(super) enum Offered {
     /// A key that may sign now.
     Key(Box<ActiveKey>),
-    /// A SVID that does not hold, and why. The roots beside it count all the same: they may be others because what
+    /// An SVID that does not hold, and why. The roots beside it count all the same: they may be others because what
     /// stood on the ones before is not to be believed any more.
     Refused(Option<Arc<TrustBundle>>, SpireError),
     /// There is no SVID for it, and why.
@@ -39,7 +39,7 @@ pub(super) fn read(context: &X509Context, choice: &Choice, now: Timestamp) -> Of
     }
 }
 
-/// Joins a SVID with its own trust domain's bundle.
+/// Joins an SVID with its own trust domain's bundle.
 ///
 /// # Errors
 /// The key is not the leaf's or of a kind that does not sign here; the chain does not lead to the bundle; the
