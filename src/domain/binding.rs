@@ -1,9 +1,12 @@
 //! What a session is bound to: the token's `cnf` claim. A request whose evidence differs opens nothing.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::digest::Sha256Digest;
 use super::evidence::Evidence;
+use super::ids::SpiffeId;
 
 /// The part of the evidence that must be the same at every request of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,23 @@ pub enum Binding {
         /// Digest of the secret.
         secret_sha256: Sha256Digest,
     },
+    /// Someone whom an issuer vouches for, by one client.
+    Oidc {
+        /// The issuer.
+        iss: Arc<str>,
+        /// The subject.
+        sub: Arc<str>,
+        /// The client that the issuer gave the token to, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        azp: Option<Arc<str>>,
+    },
+    /// A workload.
+    Mtls {
+        /// Its SPIFFE ID.
+        spiffe_id: SpiffeId,
+    },
+    /// Nobody: the token's holder, whoever that is.
+    Anonymous {},
 }
 
 impl Binding {
@@ -40,6 +60,13 @@ impl Binding {
                 exe_sha256: peer.executable.as_ref().map(|exe| exe.sha256),
             },
             Evidence::Bootstrap(bootstrap) => Self::Bootstrap { secret_sha256: bootstrap.secret_sha256 },
+            Evidence::Oidc(oidc) => Self::Oidc {
+                iss: Arc::clone(&oidc.issuer),
+                sub: Arc::clone(&oidc.subject),
+                azp: oidc.client.clone(),
+            },
+            Evidence::Mtls(mtls) => Self::Mtls { spiffe_id: mtls.spiffe_id.clone() },
+            Evidence::Anonymous => Self::Anonymous {},
         }
     }
 

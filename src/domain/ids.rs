@@ -136,6 +136,18 @@ impl fmt::Display for SpiffeId {
     }
 }
 
+impl Serialize for SpiffeId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpiffeId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Names one signing key: `<SPIFFE ID>#<x5t#S256 of the leaf>`; the `kid` of a token and the `keyid` of an
 /// attestation are this same string.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::evidence::{Evidence, EvidenceKind};
 
-/// An admitted agent's name: `peer:<uid>:<exe sha256 or "-">` or `bootstrap:<uid of the file>`.
+/// An admitted agent's name: `peer:<uid>:<exe sha256 or "-">`, `bootstrap:<uid of the file>`, `oidc:<iss>#<sub>`, a SPIFFE ID,
+/// or `anonymous`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     kind: EvidenceKind,
@@ -21,6 +22,9 @@ impl Principal {
                 None => format!("peer:{}:-", peer.uid),
             },
             Evidence::Bootstrap(bootstrap) => format!("bootstrap:{}", bootstrap.file_uid),
+            Evidence::Oidc(oidc) => format!("oidc:{}#{}", oidc.issuer, oidc.subject),
+            Evidence::Mtls(mtls) => mtls.spiffe_id.to_string(),
+            Evidence::Anonymous => "anonymous".to_owned(),
         };
         Self { kind: evidence.kind(), id: id.into() }
     }

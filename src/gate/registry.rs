@@ -89,6 +89,6 @@ impl Registry {
 fn secret_of(shared: &Shared) -> Option<Sha256Digest> {
     match shared.admitted.binding() {
         Binding::Bootstrap { secret_sha256 } => Some(*secret_sha256),
-        Binding::Peer { .. } => None,
+        Binding::Peer { .. } | Binding::Oidc { .. } | Binding::Mtls { .. } | Binding::Anonymous {} => None,
     }
 }

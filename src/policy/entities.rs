@@ -72,6 +72,8 @@ pub struct SessionFacts {
     pub uid: Option<u32>,
     /// The executable's path, where the evidence tells it.
     pub executable: Option<String>,
+    /// The groups that the evidence proves.
+    pub groups: Vec<String>,
 }
 
 impl SessionFacts {
@@ -86,9 +88,11 @@ impl SessionFacts {
     ) -> Self {
         let (uid, executable) = match admitted.evidence() {
             Evidence::Peer(peer) => {
-                (peer.uid, peer.executable.as_ref().map(|exe| exe.path.to_string_lossy().into_owned()))
+                let path = peer.executable.as_ref().map(|exe| exe.path.to_string_lossy().into_owned());
+                (Some(peer.uid), path)
             }
-            Evidence::Bootstrap(bootstrap) => (bootstrap.file_uid, None),
+            Evidence::Bootstrap(bootstrap) => (Some(bootstrap.file_uid), None),
+            Evidence::Oidc(_) | Evidence::Mtls(_) | Evidence::Anonymous => (None, None),
         };
         Self {
             principal: admitted.principal().clone(),
@@ -100,8 +104,9 @@ impl SessionFacts {
             opened,
             client_name: None,
             client_version: None,
-            uid: Some(uid),
+            uid,
             executable,
+            groups: admitted.evidence().groups().to_vec(),
         }
     }
 }
@@ -128,6 +133,10 @@ impl SessionEntities {
         attributes.insert("evidence".to_owned(), text(facts.evidence.as_str()));
         canonical.member("principal", facts.principal.as_str());
         canonical.member("evidence", facts.evidence.as_str());
+        for group in &facts.groups {
+            groups.insert(uid(&TYPES.group, group));
+            canonical.member("group", group);
+        }
         if let Some(user) = facts.uid {
             groups.insert(uid(&TYPES.group, &format!("uid:{user}")));
             attributes.insert("uid".to_owned(), Expr::new_long(i64::from(user)));

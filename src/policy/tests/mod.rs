@@ -86,6 +86,7 @@ fn facts(server: &str) -> SessionFacts {
         client_version: Some("1.2.3".into()),
         uid: Some(1000),
         executable: Some("/usr/bin/agent".into()),
+        groups: Vec::new(),
     }
 }
 
