@@ -82,6 +82,7 @@ fn decide(c: &mut Criterion) {
         client_version: None,
         uid: Some(1000),
         executable: None,
+        groups: Vec::new(),
     });
     let salt = random::salt().unwrap();
     let arguments = Some(&br#"{"path":"/data/notes/2026/todo.md","head":100}"#[..]);
