@@ -13,8 +13,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::KeyId;
 use crate::keys::{ActiveKey, CertificateChain, TrustBundle, VerifiedLeaf};
 
-/// How long a certificate is kept after it ended: a session's handle may be older than its key.
-pub(super) const RETAIN: Duration = Duration::from_secs(24 * 3600);
+/// How long a key is answered for after its certificate ended: a session's first token stays its handle, and the
+/// longest session lasts 30 days.
+pub(super) const RETAIN: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// A source of signing keys for one SPIFFE ID.
 pub trait Material: Send + Sync + std::fmt::Debug {

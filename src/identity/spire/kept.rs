@@ -15,10 +15,14 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::SpiffeId;
 use crate::identity::IdentityError;
 use crate::identity::describe::KeyRole;
-use crate::identity::material::{PublicHalf, Published, PublishedKey, RETAIN};
+use crate::identity::material::{PublicHalf, Published, PublishedKey};
 use crate::identity::pem_file::PemFile;
 use crate::identity::store::{Lock, Store};
 use crate::keys::TrustBundle;
+
+/// How long a chain is kept after its end. Sessions don't outlive the process, so the disk needs no more than what is
+/// alive; the rest is for who looks.
+const RETAIN: Duration = Duration::from_secs(24 * 3600);
 
 const SVIDS: &str = "svids";
 const OWNER: &str = "spiffe-id";
