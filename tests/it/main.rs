@@ -13,6 +13,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod demo;
+mod docs;
 mod durability;
 mod gateway;
 mod http;
