@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 
+use super::mtls::MtlsConfig;
 use crate::domain::digest::Sha256Digest;
 
-/// Which evidence is accepted. Both `None`: nobody is admitted.
+/// Which evidence is accepted. By default none: nobody is admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
     /// Local processes, by the kernel's word (stdio and the Unix socket).
     pub peer: Option<PeerConfig>,
     /// Holders of the bootstrap secret (HTTP).
     pub bootstrap: Option<BootstrapConfig>,
+    /// Workloads with an X.509-SVID (TLS).
+    pub mtls: Option<MtlsConfig>,
+    /// Whoever shows nothing on a loopback TCP listener.
+    pub anonymous: bool,
 }
 
 /// Which local processes are let in.

@@ -1,6 +1,7 @@
 //! Admission: who stands at the other end of a connection, known before anything of theirs is heard.
 //!
-//! Evidence is collected anew at every request ([`peer`] asks the kernel, [`bootstrap`] compares a secret) and
+//! Evidence is collected anew at every request ([`peer`] asks the kernel, [`bootstrap`] compares a secret, [`mtls`]
+//! looks at the connection's certificate) and
 //! yields an [`Admitted`], nothing more. Whoever has none is counted by listener and reason in [`Refusals`];
 //! nothing is stored or signed for a stranger's request (invariant I10).
 //!
@@ -12,18 +13,20 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::domain::admitted::Admitted;
 use crate::domain::binding::Binding;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::evidence::{Evidence, PeerEvidence};
 use crate::domain::recorder::SharedRecorder;
 use crate::domain::refusal::AdmissionRefusal;
 
 pub mod bootstrap;
 mod config;
+pub mod mtls;
 pub mod peer;
 mod refusals;
 
 use bootstrap::BootstrapSecret;
 pub use config::{BootstrapConfig, Config, ExecutableRule, PeerConfig};
+pub use mtls::{ConnectionSvid, MtlsConfig, TrustDomains};
 pub use peer::ConnectionPeer;
 use peer::Processes;
 pub use refusals::{Listener, RefusalCount, Refusals};
@@ -37,6 +40,8 @@ pub enum Origin {
     Unix(ConnectionPeer),
     /// On the TCP listener, from this address.
     Tcp(SocketAddr),
+    /// On the TLS listener, from a client that has proved to hold this certificate.
+    Tls(ConnectionSvid),
 }
 
 impl Origin {
@@ -46,6 +51,7 @@ impl Origin {
             Self::Parent => Listener::Stdio,
             Self::Unix(_) => Listener::Unix,
             Self::Tcp(_) => Listener::Tcp,
+            Self::Tls(_) => Listener::Tls,
         }
     }
 }
@@ -68,6 +74,10 @@ const GUESSES_PER_MINUTE: u64 = 30;
 pub struct Admission {
     peer: Option<PeerConfig>,
     secret: Option<BootstrapSecret>,
+    mtls: Option<MtlsConfig>,
+    trust: Option<Arc<dyn TrustDomains>>,
+    anonymous: bool,
+    clock: Clock,
     processes: Processes,
     guesses: Guesses,
     refusals: Arc<Refusals>,
@@ -83,29 +93,56 @@ impl Admission {
         Ok(Self {
             peer: config.peer,
             secret,
+            mtls: config.mtls,
+            trust: None,
+            anonymous: config.anonymous,
+            clock: clock.clone(),
             processes: Processes::default(),
             guesses: Guesses::new(clock),
             refusals: Arc::new(Refusals::new(recorder)),
         })
     }
 
+    /// With the trust domains that a client's certificate may be of; without, nobody is let in by one.
+    #[must_use]
+    pub fn believing(mut self, trust: Arc<dyn TrustDomains>) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// The moment now, by the clock that evidence is judged by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Collects and judges the evidence of one request. A refusal has been counted when this returns.
     ///
     /// `authorization` is the value of the request's `Authorization` header, if it has one. On the Unix socket
-    /// the peer is asked for where `peer` is configured, else the secret; on TCP only a secret counts. The
-    /// first look at an executable reads it whole (some 50 ms for 100 MB); later ones are cached.
+    /// the peer is asked for where `peer` is configured, else the secret; on TCP a secret counts, and where
+    /// `anonymous` is configured the want of any header; on TLS the client's certificate and nothing else. The first look at an executable reads it whole (some 50 ms for 100 MB); later ones are cached.
     ///
     /// # Errors
     /// Why the caller is turned away.
     pub fn admit(&self, origin: &Origin, authorization: Option<&[u8]>) -> Result<Admitted, AdmissionRefusal> {
+        let mut expires = None;
         let evidence = match (origin, &self.peer) {
             (Origin::Parent, Some(config)) => self.peer(config, self.processes.parent()),
             (Origin::Unix(peer), Some(config)) => self.peer(config, self.processes.connected(peer)),
             (Origin::Parent, None) => Err(AdmissionRefusal::NoEvidence),
+            (Origin::Tls(svid), _) => self.svid(svid).map(|(evidence, until)| {
+                expires = Some(until);
+                evidence
+            }),
+            // Who shows something is judged by it, never taken for nobody.
+            (Origin::Tcp(from), _)
+                if self.anonymous && authorization.is_none() && from.ip().is_loopback() =>
+            {
+                Ok(Evidence::Anonymous)
+            }
             (Origin::Unix(_), None) | (Origin::Tcp(_), _) => self.bearer(origin.listener(), authorization),
         };
         match evidence {
-            Ok(evidence) => Ok(Admitted::by(evidence, None)),
+            Ok(evidence) => Ok(Admitted::by(evidence, expires)),
             Err(reason) => {
                 self.refusals.count(origin.listener(), reason);
                 Err(reason)
@@ -113,11 +150,16 @@ impl Admission {
         }
     }
 
-    /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced. What
-    /// is bound to it is to end: a stream that is open asks for no evidence again.
+    /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced, or
+    /// the trust domain is not believed any more. What is bound to it is to end: a stream that is open asks for no
+    /// evidence again.
     pub fn has_outlived(&self, binding: &Binding) -> bool {
         match (binding, &self.secret) {
             (Binding::Bootstrap { secret_sha256 }, Some(secret)) => secret.has_replaced(*secret_sha256),
+            (Binding::Mtls { spiffe_id }, _) => {
+                let admits = |config| mtls::admits(config, self.trust.as_deref(), spiffe_id);
+                !self.mtls.as_ref().is_some_and(admits)
+            }
             _ => false,
         }
     }
@@ -140,6 +182,12 @@ impl Admission {
         }
     }
 
+    fn svid(&self, svid: &ConnectionSvid) -> Result<(Evidence, Timestamp), AdmissionRefusal> {
+        let config = self.mtls.as_ref().ok_or(AdmissionRefusal::NoEvidence)?;
+        let judged = mtls::judge(config, self.trust.as_deref(), svid, self.clock.now());
+        judged.map(|(evidence, until)| (Evidence::Mtls(evidence), until))
+    }
+
     fn bearer(&self, listener: Listener, authorization: Option<&[u8]>) -> Result<Evidence, AdmissionRefusal> {
         let presented = authorization.and_then(bootstrap::bearer).ok_or(AdmissionRefusal::NoEvidence)?;
         let secret = self.secret.as_ref().ok_or(AdmissionRefusal::NoEvidence)?;
@@ -155,7 +203,7 @@ impl Admission {
 #[derive(Debug)]
 struct Guesses {
     clock: Clock,
-    minutes: [(Listener, AtomicI64, AtomicU64); 3],
+    minutes: [(Listener, AtomicI64, AtomicU64); Listener::ALL.len()],
 }
 
 impl Guesses {

@@ -14,11 +14,13 @@ pub enum Listener {
     Unix,
     /// HTTP on TCP.
     Tcp,
+    /// HTTP on TLS, mutually authenticated.
+    Tls,
 }
 
 impl Listener {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Stdio, Self::Unix, Self::Tcp];
+    pub const ALL: [Self; 4] = [Self::Stdio, Self::Unix, Self::Tcp, Self::Tls];
 
     /// The stable label.
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Listener {
             Self::Stdio => "stdio",
             Self::Unix => "unix",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }

@@ -14,7 +14,7 @@ fn tcp() -> Origin {
 }
 
 fn open(file: &Path) -> Result<Admission, AdmissionError> {
-    let config = Config { peer: None, bootstrap: Some(BootstrapConfig { file: file.to_owned() }) };
+    let config = Config { bootstrap: Some(BootstrapConfig { file: file.to_owned() }), ..Config::default() };
     Admission::open(config, Clock::fixed(Timestamp::from_secs(0)), Arc::new(Silent))
 }
 
@@ -155,7 +155,7 @@ fn hex_secrets_are_taken_too() {
 
 #[test]
 fn the_stdio_parent_is_admitted_only_where_peers_are() {
-    let config = Config { peer: Some(PeerConfig::default()), bootstrap: None };
+    let config = Config { peer: Some(PeerConfig::default()), ..Config::default() };
     let admission = Admission::open(config, Clock::system(), Arc::new(Silent)).unwrap();
     let first = admission.admit(&Origin::Parent, None).unwrap();
     let second = admission.admit(&Origin::Parent, None).unwrap();

@@ -7,14 +7,14 @@ use super::error::StartError;
 use super::prepare::Prepared;
 use super::tools::{self, Tools};
 use super::upkeep::{self, Summary, Upkeep};
-use crate::admission::{self, Admission, bootstrap};
+use crate::admission::{Admission, TrustDomains, bootstrap};
 use crate::attest::{GatewayInfo, Log};
 use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::domain::ids::GatewayRunId;
 use crate::domain::random;
 use crate::gate::{self, Gate};
-use crate::identity::Identity;
+use crate::identity::{Identity, SpiffeTls};
 use crate::keys::{PublicKeySource, Signer};
 use crate::policy::EngineStore;
 use crate::telemetry::Telemetry;
@@ -46,7 +46,7 @@ pub(super) async fn core(
         Some(opened) => up_to_date(opened).await?,
         None => Identity::open(&config.identity, clock.clone()).await?,
     };
-    let admission = admission(&config.admission, &clock, &telemetry, tell)?;
+    let admission = admission(config, &identity, &clock, &telemetry, tell)?;
     let run = GatewayRunId::from_uuid(random::uuid_v7(clock.now())?);
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let info = GatewayInfo { spiffe_id: identity.spiffe_id().clone(), version, run };
@@ -133,16 +133,34 @@ async fn telemetry(config: &Config) -> Result<Telemetry, StartError> {
 }
 
 fn admission(
-    config: &admission::Config,
+    config: &Config,
+    identity: &Identity,
     clock: &Clock,
     telemetry: &Telemetry,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Arc<Admission>, StartError> {
+    let config = &config.admission;
+    if config.anonymous {
+        tell(ANONYMOUS);
+    }
     if let Some(secret) = &config.bootstrap
         && !secret.file.exists()
     {
         let _there_was_none = bootstrap::create(&secret.file)?;
         tell(&format!("made a bootstrap secret in {}", secret.file.display()));
     }
-    Ok(Arc::new(Admission::open(config.clone(), clock.clone(), telemetry.recorder())?))
+    let admission = Admission::open(config.clone(), clock.clone(), telemetry.recorder())?;
+    Ok(Arc::new(match identity.tls() {
+        Some(tls) => admission.believing(Arc::new(tls.clone())),
+        None => admission,
+    }))
+}
+
+const ANONYMOUS: &str = "`admission.anonymous` lets in whoever reaches the TCP address: every process and every user of \
+                         this machine, as the principal `anonymous`";
+
+impl TrustDomains for SpiffeTls {
+    fn trusts(&self, trust_domain: &str) -> bool {
+        self.trusts(trust_domain)
+    }
 }

@@ -9,7 +9,7 @@ use crate::admission::bootstrap::SecretFileError;
 use crate::attest::{AppendError, LogError};
 use crate::domain::ids::ServerName;
 use crate::domain::random::RandomError;
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, TlsError};
 use crate::policy::PolicyDiagnostic;
 use crate::proxy::downstream::http::BindError;
 use crate::proxy::upstream::{ConnectError, ProbeError};
@@ -47,6 +47,9 @@ pub enum StartError {
     /// The bootstrap secret is not usable.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
+    /// TLS for the listener can't be had.
+    #[error("the TLS listener can't be set up: {0}")]
+    Tls(#[from] TlsError),
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -93,14 +96,16 @@ impl StartError {
             }
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),
-            Self::Bind(BindError::Tcp { addr, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            Self::Bind(BindError::Tcp { key, addr, source })
+                if source.kind() == std::io::ErrorKind::AddrInUse =>
+            {
                 return Some(format!(
                     "another process listens there: stop it (ss -ltnp 'sport = :{port}' names it), or change \
-                     `listen.tcp`; port 0 takes any free one",
+                     `{key}`; port 0 takes any free one",
                     port = addr.port()
                 ));
             }
-            Self::Bind(BindError::Tcp { .. }) => "change `listen.tcp`",
+            Self::Bind(BindError::Tcp { key, .. }) => return Some(format!("change `{key}`")),
             Self::Bind(BindError::Unix { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
                 "another process listens there: stop it, or change `listen.unix`"
             }

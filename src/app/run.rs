@@ -8,6 +8,7 @@ use time::macros::format_description;
 
 use super::error::StartError;
 use super::{build, prepare, signals};
+use crate::admission;
 use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
 use crate::domain::random;
@@ -29,8 +30,8 @@ pub async fn run(
     let shutdown = signals::listen()
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
     // On a pipe there is only the parent, and its word is the kernel's.
-    config.admission.peer.get_or_insert_default();
-    config.admission.bootstrap = None;
+    let peer = config.admission.peer.take().unwrap_or_default();
+    config.admission = admission::Config { peer: Some(peer), ..admission::Config::default() };
     let name = server.name.clone();
     config.servers = [(name.clone(), server)].into();
     let limits = config.limits.clone();

@@ -9,7 +9,7 @@ use super::error::StartError;
 use super::{build, prepare, signals};
 use crate::attest::Log;
 use crate::config::{Config, Environment};
-use crate::identity::Identity;
+use crate::identity::{Identity, Peers};
 use crate::keys::Signer as _;
 use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
 
@@ -47,16 +47,29 @@ pub async fn serve(
         return Ok(());
     };
     let core = core?;
+    let tls = match tls(&config, &core.identity) {
+        Ok(tls) => tls,
+        Err(error) => {
+            core.finish().await;
+            return Err(error);
+        }
+    };
 
     let addresses = addresses(&config, &listeners);
     let published = Arc::new(Public { identity: Arc::clone(&core.identity), log: core.log.clone() });
+    let jwks = |base: String| Arc::from(format!("{base}/.well-known/jwks.json"));
     let base = listeners.tcp_addr().map(|addr| format!("http://{addr}"));
+    // An address that stands for all of the machine's is none to call.
+    let callable = listeners.tls_addr().filter(|addr| !addr.ip().is_unspecified());
+    let base_tls = callable.map(|addr| format!("https://{addr}"));
     let parts = ServeParts {
         gate: Arc::clone(&core.gate),
         admission: Arc::clone(&core.admission),
         connectors,
         listeners,
-        jwks_url: base.map(|base| format!("{base}/.well-known/jwks.json").into()),
+        tls,
+        jwks_url: base.map(jwks),
+        jwks_url_tls: base_tls.map(jwks),
         published,
         bearer: config.admission.bootstrap.is_some(),
         limits: config.limits.clone(),
@@ -78,11 +91,27 @@ pub async fn serve(
     Ok(())
 }
 
-/// `http://<address>/mcp/<server>`, and `unix:<path>:/mcp/<server>`.
+/// TLS for its listener, by the gateway's own SVID.
+fn tls(config: &Config, identity: &Identity) -> Result<Option<rustls::ServerConfig>, StartError> {
+    let (Some(mtls), Some(tls)) = (&config.admission.mtls, identity.tls()) else { return Ok(None) };
+    if config.listen.tls.is_none() {
+        return Ok(None);
+    }
+    let domains = mtls.domains();
+    for domain in domains.iter().filter(|domain| !tls.trusts(domain)) {
+        tracing::warn!(
+            "nobody of the trust domain `{domain}` is let in before the SPIRE agent hands over its bundle"
+        );
+    }
+    Ok(Some(tls.server(&Peers::TrustDomains(domains))?))
+}
+
+/// `http://<address>/mcp/<server>`, `https://<address>/mcp/<server>`, and `unix:<path>:/mcp/<server>`.
 fn addresses(config: &Config, listeners: &Listeners) -> Vec<String> {
     let tcp = listeners.tcp_addr().map(|addr| format!("http://{addr}"));
     let unix = config.listen.unix.as_ref().map(|path| format!("unix:{}:", path.display()));
-    let bases = tcp.into_iter().chain(unix);
+    let tls = listeners.tls_addr().map(|addr| format!("https://{addr}"));
+    let bases = tcp.into_iter().chain(tls).chain(unix);
     bases.flat_map(|base| config.servers.keys().map(move |name| format!("{base}/mcp/{name}"))).collect()
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod diagnostic;
 mod environment;
+mod evidence;
 mod located;
 mod raw;
 mod resolve;

@@ -53,6 +53,9 @@ pub(super) struct Raw {
 pub(super) struct Listen {
     /// Loopback address and port for HTTP, such as `127.0.0.1:8080`; port 0 takes any free one.
     pub(super) tcp: Option<At<String>>,
+    /// Address and port for HTTP on TLS, such as `0.0.0.0:8443`, where every client must show an X.509-SVID that
+    /// `admission.mtls` lets in. Needs `identity: spire`.
+    pub(super) tls: Option<At<String>>,
     /// Path of a Unix socket for HTTP.
     pub(super) unix: Option<At<String>>,
     /// Names that the `Host` header may have besides the loopback names.
@@ -183,6 +186,23 @@ pub(super) struct Admission {
     pub(super) peer: Option<Peer>,
     /// A secret from a file that only the gateway's user can read, sent as `Authorization: Bearer`.
     pub(super) bootstrap: Option<Bootstrap>,
+    /// Clients on `listen.tls`, by the X.509-SVID that they prove to hold.
+    pub(super) mtls: Option<At<Mtls>>,
+    /// Whoever shows nothing on `listen.tcp`: every process of this machine, as the principal `anonymous`. False by
+    /// default; warned about at every start.
+    pub(super) anonymous: Option<At<bool>>,
+}
+
+/// Which workloads are let in; one of the lists at least. Where both stand, both must fit.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mtls {
+    /// Trust domains, such as `example.org`. A foreign one needs its bundle from the SPIRE agent (federation).
+    #[serde(default)]
+    pub(super) trust_domains: Vec<At<String>>,
+    /// SPIFFE IDs, each whole or ending in `/*`, which stands for everything below: `spiffe://example.org/agents/*`.
+    #[serde(default)]
+    pub(super) spiffe_ids: Vec<At<String>>,
 }
 
 /// Which local processes are let in.

@@ -11,7 +11,7 @@ use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
 use crate::domain::limits::Limits;
 use crate::proxy::config::ListenConfig;
-use crate::{admission, attest, telemetry};
+use crate::{admission, attest, identity, telemetry};
 
 /// Turns the file into settings, where nothing is missing.
 pub(super) struct Resolver<'a> {
@@ -36,7 +36,7 @@ impl Resolver<'_> {
         }
         let identity = self.identity(&raw.identity.0);
         self.identity_for_servers(raw, &identity);
-        let admission = self.admission(raw);
+        let admission = self.admission(raw, &identity);
         let limits = self.limits(&raw.limits);
         Config {
             listen: self.listen(raw),
@@ -58,7 +58,11 @@ impl Resolver<'_> {
     fn demand(&mut self, raw: &raw::Raw) {
         let top = 0..0;
         match &raw.listen {
-            Some(listen) if listen.value.tcp.is_none() && listen.value.unix.is_none() => {
+            Some(listen)
+                if listen.value.tcp.is_none()
+                    && listen.value.tls.is_none()
+                    && listen.value.unix.is_none() =>
+            {
                 self.mistakes.add(&listen.span, "`listen` names no address", LISTEN_HELP);
             }
             Some(_) => {}
@@ -70,7 +74,9 @@ impl Resolver<'_> {
             self.mistakes.add(&top, "no tool server is configured", help);
         }
         let Some(listen) = &raw.listen else { return };
-        if let (Some(tcp), None) = (&listen.value.tcp, &raw.admission.bootstrap) {
+        self.evidence_of_listeners(&listen.value, &raw.admission);
+        let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
+        if let (Some(tcp), None, false) = (&listen.value.tcp, &raw.admission.bootstrap, anonymous) {
             let help = "a TCP connection alone proves nothing; write:\nadmission:\n  bootstrap:\n    file: \
                         ./bootstrap.secret";
             self.mistakes.add(&tcp.span, "this listener has no evidence configured", help);
@@ -101,26 +107,32 @@ impl Resolver<'_> {
         }
         let texts = |list: &[At<String>]| list.iter().map(|item| item.value.clone()).collect();
         ListenConfig {
-            tcp: listen.tcp.as_ref().and_then(|tcp| self.address(tcp)),
+            tcp: listen.tcp.as_ref().and_then(|tcp| self.loopback(tcp)),
+            tls: listen.tls.as_ref().and_then(|tls| self.address(tls)),
             unix: self.optional_path(listen.unix.as_ref()),
             allowed_hosts: texts(&listen.allowed_hosts),
             allowed_origins: texts(&listen.allowed_origins),
         }
     }
 
-    fn address(&mut self, tcp: &At<String>) -> Option<SocketAddr> {
-        let Ok(address) = tcp.value.parse::<SocketAddr>() else {
-            let help = "write a loopback address and a port, such as `127.0.0.1:8080` or `[::1]:0`";
-            self.mistakes.add(&tcp.span, format!("`{}` is not an address", tcp.value), help);
-            return None;
-        };
+    fn address(&mut self, raw: &At<String>) -> Option<SocketAddr> {
+        let address = raw.value.parse::<SocketAddr>().ok();
+        if address.is_none() {
+            let help = "write an IP address and a port, such as `127.0.0.1:8080` or `[::1]:0`";
+            self.mistakes.add(&raw.span, format!("`{}` is not an address", raw.value), help);
+        }
+        address
+    }
+
+    fn loopback(&mut self, tcp: &At<String>) -> Option<SocketAddr> {
+        let address = self.address(tcp)?;
         let loopback = match address.ip() {
             IpAddr::V4(ip) => ip.is_loopback(),
             IpAddr::V6(ip) => ip.is_loopback(),
         };
         if !loopback {
             let help = "plain HTTP would show the bootstrap secret to the network: listen on 127.0.0.1 and put what \
-                        ends TLS in front of it";
+                        ends TLS in front of it, or use `listen.tls`";
             self.mistakes.add(&tcp.span, format!("{} is not a loopback address", address.ip()), help);
         }
         Some(address)
@@ -137,7 +149,7 @@ impl Resolver<'_> {
         attest::Config { durability, segment_bytes, queue: limits.queued_records, ..attest::Config::at(dir) }
     }
 
-    fn admission(&mut self, raw: &raw::Raw) -> admission::Config {
+    fn admission(&mut self, raw: &raw::Raw, identity: &identity::Config) -> admission::Config {
         let peer = raw.admission.peer.as_ref().map(|peer| admission::PeerConfig {
             allow_uids: peer.allow_uids.clone(),
             allow_executables: peer
@@ -148,7 +160,9 @@ impl Resolver<'_> {
         });
         let bootstrap = raw.admission.bootstrap.as_ref();
         let bootstrap = bootstrap.map(|raw| admission::BootstrapConfig { file: self.path(&raw.file) });
-        admission::Config { peer, bootstrap }
+        let mtls = raw.admission.mtls.as_ref().map(|mtls| self.mtls(mtls, identity));
+        let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
+        admission::Config { peer, bootstrap, mtls, anonymous }
     }
 
     fn executable(&mut self, rule: &At<String>) -> Option<admission::ExecutableRule> {

@@ -281,3 +281,62 @@ fn a_server_that_must_prove_itself_needs_tls_and_an_identity_from_spire() {
         ServerKind::Child(_) => panic!("a child"),
     }
 }
+
+const MTLS: &str = "listen: { tls: \"0.0.0.0:8443\" }\nservers: { demo: { command: demo } }\n";
+
+#[test]
+fn workloads_are_let_in_on_tls_by_trust_domain_and_by_pattern() {
+    let admission = "admission: { mtls: { trust_domains: [a.org], spiffe_ids: [\"spiffe://a.org/x/*\"] } }\n";
+    let spire = "identity: { spire: { socket: \"unix:///a\" } }";
+    let config = parse(&format!("{MTLS}{admission}{spire}")).unwrap();
+    // Encrypted and mutually authenticated: it need not be a loopback address.
+    assert_eq!(config.listen.tls, Some("0.0.0.0:8443".parse().unwrap()));
+    let mtls = config.admission.mtls.unwrap();
+    assert!(mtls.allows(&"spiffe://a.org/x/y".parse().unwrap()));
+    assert!(!mtls.allows(&"spiffe://a.org/z".parse().unwrap()));
+}
+
+#[test]
+fn a_tls_listener_needs_mtls_that_lets_somebody_in_and_an_identity_from_spire() {
+    let spire = "identity: { spire: { socket: \"unix:///a\" } }\n";
+    let found = |admission: &str, identity: &str| mistakes(&format!("{MTLS}{admission}{identity}"));
+    for (admission, identity, what) in [
+        ("", spire, "no evidence configured"),
+        ("admission: { bootstrap: { file: x } }\n", spire, "no evidence configured"),
+        ("admission: { mtls: {} }\n", spire, "lets nobody in"),
+        (
+            "admission: { mtls: { trust_domains: [a.org] } }\n",
+            "identity: local",
+            "needs an identity from SPIRE",
+        ),
+        ("admission: { mtls: { trust_domains: [a.org/x] } }\n", spire, "not the name of a trust domain"),
+        ("admission: { mtls: { spiffe_ids: [\"spiffe://a.org/n*\"] } }\n", spire, "`spiffe://a.org/n*`"),
+        ("admission: { mtls: { spiffe_ids: [\"spiffe://a.org\"] } }\n", spire, "names a trust domain"),
+        (
+            "admission: { mtls: { trust_domains: [a.org], spiffe_ids: [\"spiffe://b.org/*\"] } }\n",
+            spire,
+            "`b.org` is not in `trust_domains`",
+        ),
+    ] {
+        let found = found(admission, identity);
+        assert!(found.len() == 1 && found[0].contains(what), "{admission}: {found:?}");
+    }
+    let nowhere =
+        mistakes(&format!("{GOOD}{spire}").replace("  peer:", "  mtls: { trust_domains: [a.org] }\n  peer:"));
+    assert!(nowhere.len() == 1 && nowhere[0].contains("without `listen.tls`"), "{nowhere:?}");
+}
+
+#[test]
+fn anonymous_is_evidence_for_loopback_tcp_and_for_nothing_else() {
+    let servers = "servers: { demo: { command: demo } }\n";
+    let tcp = format!("listen: {{ tcp: \"127.0.0.1:0\" }}\n{servers}");
+    assert!(parse(&format!("{tcp}admission: {{ anonymous: true }}")).unwrap().admission.anonymous);
+    assert!(
+        mistakes(&format!("{tcp}admission: {{ anonymous: false }}"))[0].contains("no evidence configured")
+    );
+    let wide = mistakes(&format!("{}admission: {{ anonymous: true }}", tcp.replace("127.0.0.1", "0.0.0.0")));
+    assert!(wide[0].contains("not a loopback address"), "{wide:?}");
+    let unix = mistakes(&format!("listen: {{ unix: mcp.sock }}\n{servers}admission: {{ anonymous: true }}"));
+    assert_eq!(unix.len(), 2, "{unix:?}");
+    assert!(unix.iter().any(|mistake| mistake.contains("without `listen.tcp`")), "{unix:?}");
+}

@@ -71,6 +71,12 @@ reasons!(
         PeerNotAllowed => "peer_not_allowed",
         /// The kernel did not tell who the peer is.
         PeerUnknown => "peer_unknown",
+        /// The TLS handshake failed: no certificate, one that is not believed, or no TLS at all.
+        TlsHandshake => "tls_handshake",
+        /// The client's SPIFFE ID is not one that the configuration lets in, or its trust domain is not believed any more.
+        SvidNotAllowed => "svid_not_allowed",
+        /// The certificate of the connection is not valid at this moment.
+        SvidExpired => "svid_expired",
         /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
         Origin => "origin_not_allowed",
         /// More guesses than the rate limit lets through.

@@ -11,6 +11,8 @@ pub enum Transport {
     Stdio,
     /// HTTP on a TCP socket.
     Tcp,
+    /// HTTP on TLS, with a client that proved a SPIFFE ID.
+    Tls,
     /// HTTP on a Unix socket.
     Unix,
 }
@@ -21,6 +23,7 @@ impl Transport {
         match self {
             Self::Stdio => "stdio",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
             Self::Unix => "unix",
         }
     }
@@ -29,7 +32,7 @@ impl Transport {
     pub const fn network(self) -> &'static str {
         match self {
             Self::Stdio => "pipe",
-            Self::Tcp => "tcp",
+            Self::Tcp | Self::Tls => "tcp",
             Self::Unix => "unix",
         }
     }

@@ -68,6 +68,12 @@ impl SpiffeTls {
         Self { source }
     }
 
+    /// Whether there is a bundle of this trust domain now: a peer of it could make a handshake.
+    pub fn trusts(&self, trust_domain: &str) -> bool {
+        let bundle = |domain: TrustDomain| self.source.try_bundle_for_trust_domain(&domain);
+        TrustDomain::new(trust_domain).ok().and_then(bundle).is_some()
+    }
+
     /// For connections to `servers`: shows the gateway's SVID, and goes on only with a server that proves to be one of
     /// them. No protocol is offered (ALPN); the caller adds its own.
     ///

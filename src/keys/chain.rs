@@ -153,6 +153,17 @@ impl CertificateChain {
         Ok(Unverified { spiffe_id: leaf.spiffe_id, not_before, not_after })
     }
 
+    /// Whose the leaf is and how long, whatever its key and its uses: for one that TLS has verified.
+    ///
+    /// # Errors
+    /// It does not name one workload.
+    pub fn named(&self) -> Result<Unverified, ChainError> {
+        let certificate = svid::parse(&self.leaf)?;
+        let spiffe_id = svid::workload(&certificate)?;
+        let (not_before, not_after) = svid::validity(&certificate);
+        Ok(Unverified { spiffe_id, not_before, not_after })
+    }
+
     /// Checks that the leaf is an SVID of the bundle's trust domain which may sign, and that the chain leads to one
     /// of the bundle's roots, everything valid at `at` (the time of signing, not now).
     ///

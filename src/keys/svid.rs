@@ -69,19 +69,28 @@ pub(super) fn uri_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<
     Ok(names.filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect())
 }
 
-/// Reads a leaf and checks that it is an SVID which may sign.
-pub(super) fn read_leaf(der: &[u8]) -> Result<Leaf, SvidError> {
-    let certificate = parse(der)?;
-    let uris = uri_names(&certificate)?;
+/// The workload that a leaf names (X509-SVID §2, §4.1).
+pub(super) fn workload(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SvidError> {
+    let uris = uri_names(certificate)?;
     let [uri] = uris.as_slice() else { return Err(SvidError::UriNames(uris.len())) };
     let spiffe_id: SpiffeId = uri.parse()?;
     if spiffe_id.as_str().len() == "spiffe://".len() + spiffe_id.trust_domain().len() {
         return Err(SvidError::NoPath(spiffe_id));
     }
-    let unreadable = |e: x509_parser::error::X509Error| SvidError::Unreadable(e.to_string());
     if certificate.basic_constraints().map_err(unreadable)?.is_some_and(|basic| basic.value.ca) {
         return Err(SvidError::Ca);
     }
+    Ok(spiffe_id)
+}
+
+fn unreadable(error: x509_parser::error::X509Error) -> SvidError {
+    SvidError::Unreadable(error.to_string())
+}
+
+/// Reads a leaf and checks that it is an SVID which may sign.
+pub(super) fn read_leaf(der: &[u8]) -> Result<Leaf, SvidError> {
+    let certificate = parse(der)?;
+    let spiffe_id = workload(&certificate)?;
     let usage = certificate.key_usage().map_err(unreadable)?;
     let Some(usage) = usage else { return Err(SvidError::KeyUsage("is absent")) };
     if !usage.value.digital_signature() {

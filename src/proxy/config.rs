@@ -57,6 +57,8 @@ pub struct HttpConfig {
 pub struct ListenConfig {
     /// TCP address; port 0 takes any free one.
     pub tcp: Option<SocketAddr>,
+    /// TLS address, on which clients must show an X.509-SVID; port 0 takes any free one.
+    pub tls: Option<SocketAddr>,
     /// Path of a Unix socket.
     pub unix: Option<PathBuf>,
     /// Names that `Host` may have besides the loopback names of a loopback listener. Without a port any port will do.

@@ -38,5 +38,5 @@ pub(super) fn error(error: &str) -> &'static str {
 /// The kind of listener of a listener's label (`tcp:127.0.0.1:8080` → `tcp`).
 pub(super) fn listener(listener: &str) -> &'static str {
     let kind = listener.split_once(':').map_or(listener, |(kind, _)| kind);
-    ["tcp", "unix", "stdio", "pipe"].into_iter().find(|known| *known == kind).unwrap_or(OTHER_METHOD)
+    ["tcp", "tls", "unix", "stdio", "pipe"].into_iter().find(|known| *known == kind).unwrap_or(OTHER_METHOD)
 }

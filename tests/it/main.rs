@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod anonymous;
 mod attacks;
 mod catalogue;
 mod cli;
@@ -19,6 +20,7 @@ mod gateway;
 mod http;
 mod keys;
 mod mtls;
+mod mtls_admission;
 mod policy;
 mod puppet;
 mod raw;

@@ -9,15 +9,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::Resource;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Server;
 use super::checks::AllowList;
 use super::listen::Listeners;
-use crate::admission::{ConnectionPeer, Origin};
+use crate::admission::{ConnectionPeer, ConnectionSvid, Listener, Origin};
+use crate::domain::refusal::AdmissionRefusal;
 
 /// Connections of one listener at once, at most; more wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
@@ -43,11 +46,12 @@ struct Context {
 pub(super) async fn accept(
     server: &Arc<Server>,
     listeners: Listeners,
+    tls_config: Option<rustls::ServerConfig>,
     shutdown: &CancellationToken,
     connections: &TaskTracker,
     cut: &CancellationToken,
 ) {
-    let Listeners { config, tcp, unix } = listeners;
+    let Listeners { config, tcp, tls, unix } = listeners;
     let each = share(rustix::process::getrlimit(Resource::Nofile).current);
     let context = |allow| Context {
         server: Arc::clone(server),
@@ -63,6 +67,11 @@ pub(super) async fn accept(
             context(AllowList::tcp(&config, bound)).tcp(listener).await;
         }
     };
+    let tls = async {
+        if let (Some((listener, bound)), Some(tls)) = (tls, tls_config) {
+            context(AllowList::tcp(&config, bound)).tls(listener, tls).await;
+        }
+    };
     let unix = async {
         if let Some((listener, file)) = unix {
             context(AllowList::unix(&config)).unix(listener).await;
@@ -70,7 +79,7 @@ pub(super) async fn accept(
         }
     };
     tokio::select! {
-        _ = futures_util::future::join(tcp, unix) => shutdown.cancelled().await,
+        _ = futures_util::future::join3(tcp, tls, unix) => shutdown.cancelled().await,
         () = shutdown.cancelled() => {}
     }
 }
@@ -87,6 +96,49 @@ impl Context {
                 Err(error) => failed(&error).await,
             }
         }
+    }
+
+    async fn tls(self, listener: TcpListener, mut tls: rustls::ServerConfig) {
+        // What is spoken on the connection; a client that insists on anything else is told so in the handshake.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        while let Some(slot) = self.slot().await {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    stream.set_nodelay(true).ok();
+                    let (context, acceptor) = (self.clone(), acceptor.clone());
+                    self.connections.spawn(async move {
+                        let shutdown = context.shutdown.clone();
+                        let shaken = shutdown.run_until_cancelled(context.handshake(&acceptor, stream)).await;
+                        match shaken {
+                            Some(Ok((stream, svid))) => context.serve(stream, Origin::Tls(svid), slot),
+                            Some(Err(why)) => {
+                                let refusals = context.server.admission.refusals();
+                                refusals.count(Listener::Tls, AdmissionRefusal::TlsHandshake);
+                                tracing::debug!(%from, why, "a TLS handshake failed");
+                            }
+                            None => {}
+                        }
+                    });
+                }
+                Err(error) => failed(&error).await,
+            }
+        }
+    }
+
+    /// Ends with who the client proved to be, or with why it did not.
+    async fn handshake(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, ConnectionSvid), String> {
+        let accepted = tokio::time::timeout(self.server.limits.request_read, acceptor.accept(stream)).await;
+        let stream = accepted.map_err(|_slow| "it took too long".to_owned())?;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or_else(|| "there is no client certificate".to_owned())?;
+        let svid = ConnectionSvid::of(leaf).map_err(|error| error.to_string())?;
+        Ok((stream, svid))
     }
 
     async fn unix(self, listener: UnixListener) {
@@ -141,7 +193,7 @@ impl Context {
     }
 }
 
-/// How many connections one listener may have. Half of the files that the process may open is for both listeners,
+/// How many connections one listener may have. Half of the files that the process may open is for two listeners,
 /// however many strangers come; the other is for the tool servers and the log (I10).
 fn share(open_files: Option<u64>) -> usize {
     let quarter = open_files.and_then(|files| usize::try_from(files / 4).ok());

@@ -4,7 +4,9 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -86,10 +88,21 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
         AdmissionRefusal::WrongSecret => (StatusCode::UNAUTHORIZED, "this bearer admits nobody"),
         AdmissionRefusal::PeerNotAllowed => (StatusCode::FORBIDDEN, "this process is not admitted"),
         AdmissionRefusal::PeerUnknown => (StatusCode::FORBIDDEN, "this process is not known"),
+        AdmissionRefusal::TlsHandshake | AdmissionRefusal::SvidNotAllowed => {
+            (StatusCode::FORBIDDEN, "this SPIFFE ID is not admitted")
+        }
+        AdmissionRefusal::SvidExpired => (
+            StatusCode::UNAUTHORIZED,
+            "the client certificate is not valid now: connect anew with a valid one",
+        ),
         AdmissionRefusal::Origin => (StatusCode::FORBIDDEN, "this Host or Origin is not allowed"),
         AdmissionRefusal::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too many attempts"),
     };
     let mut response = refused(status, message);
+    if reason == AdmissionRefusal::SvidExpired {
+        // Nothing on this connection can be admitted any more.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if bearer && status == StatusCode::UNAUTHORIZED {
         let challenge = match reason {
             AdmissionRefusal::WrongSecret => "Bearer realm=\"chancery\", error=\"invalid_token\"",

@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
+use tokio::time::Instant;
 
 use super::answer::Body;
 use crate::proxy::relay::{Parcel, Reader};
@@ -24,13 +25,19 @@ pub(super) trait Source: Send + 'static {
     fn parcels(&mut self) -> &mut Reader;
 }
 
-/// A stream that begins with `first` and goes on with what comes from `source`.
-pub(super) fn response(first: Vec<Parcel>, source: impl Source) -> Response<Body> {
+/// A stream that begins with `first` and goes on with what comes from `source`, but not beyond `until`: it ends with
+/// what admitted it.
+pub(super) fn response(first: Vec<Parcel>, source: impl Source, until: Option<Instant>) -> Response<Body> {
     let state = (VecDeque::from(first), source);
-    let frames = stream::unfold(state, |(mut first, mut source)| async move {
+    let frames = stream::unfold(state, move |(mut first, mut source)| async move {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return None;
+        }
+        let silence = Instant::now() + KEEP_ALIVE;
+        let wait = until.map_or(silence, |until| until.min(silence));
         let next = match first.pop_front() {
             Some(parcel) => Ok(Some(parcel)),
-            None => tokio::time::timeout(KEEP_ALIVE, source.parcels().recv()).await,
+            None => tokio::time::timeout_at(wait, source.parcels().recv()).await,
         };
         let bytes = match next {
             Ok(Some(parcel)) => encode(parcel),

@@ -13,6 +13,8 @@ pub enum BindError {
     /// The TCP address is taken, not ours, or not allowed.
     #[error("can't listen on {addr}")]
     Tcp {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// Which.
         addr: SocketAddr,
         /// Why.
@@ -28,8 +30,8 @@ pub enum BindError {
         #[source]
         source: std::io::Error,
     },
-    /// Neither was configured.
-    #[error("no listener is configured: set `listen.tcp` or `listen.unix`")]
+    /// None was configured.
+    #[error("no listener is configured: set `listen.tcp`, `listen.tls` or `listen.unix`")]
     None,
 }
 
@@ -38,6 +40,7 @@ pub enum BindError {
 pub struct Listeners {
     pub(super) config: ListenConfig,
     pub(super) tcp: Option<(TcpListener, SocketAddr)>,
+    pub(super) tls: Option<(TcpListener, SocketAddr)>,
     pub(super) unix: Option<(UnixListener, SocketFile)>,
 }
 
@@ -47,31 +50,40 @@ impl Listeners {
     /// # Errors
     /// When an address or a path can't be bound, or none is configured.
     pub async fn bind(config: &ListenConfig) -> Result<Self, BindError> {
-        if config.tcp.is_none() && config.unix.is_none() {
+        if config.tcp.is_none() && config.tls.is_none() && config.unix.is_none() {
             return Err(BindError::None);
         }
-        let tcp = match config.tcp {
-            None => None,
-            Some(addr) => {
-                let failed = |source| BindError::Tcp { addr, source };
-                let listener = TcpListener::bind(addr).await.map_err(failed)?;
-                let bound = listener.local_addr().map_err(failed)?;
-                Some((listener, bound))
-            }
-        };
+        let tcp = bind_tcp("listen.tcp", config.tcp).await?;
+        let tls = bind_tcp("listen.tls", config.tls).await?;
         let unix = match &config.unix {
             None => None,
             Some(path) => {
                 Some(bind_unix(path).await.map_err(|source| BindError::Unix { path: path.clone(), source })?)
             }
         };
-        Ok(Self { config: config.clone(), tcp, unix })
+        Ok(Self { config: config.clone(), tcp, tls, unix })
     }
 
     /// The TCP address, with the port that the system chose where 0 was asked for.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(|(_, addr)| *addr)
     }
+
+    /// The TLS address, likewise.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|(_, addr)| *addr)
+    }
+}
+
+async fn bind_tcp(
+    key: &'static str,
+    addr: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, BindError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let failed = |source| BindError::Tcp { key, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
 }
 
 /// A socket's file, removed with the listener.

@@ -1,4 +1,4 @@
-//! `serve`: clients on TCP and on a Unix socket, by streamable HTTP (MCP 2025-11-25, Transports).
+//! `serve`: clients on TCP, TLS and a Unix socket, by streamable HTTP (MCP 2025-11-25, Transports).
 //!
 //! In this order, for every request: `Host` and `Origin`, admission, then method, headers, session and body. A
 //! stranger's request is counted and nothing else; none of its body is read.
@@ -51,8 +51,12 @@ pub struct ServeParts {
     pub connectors: BTreeMap<ServerName, Connector>,
     /// Bound, not accepting yet.
     pub listeners: Listeners,
+    /// TLS for its listener: demands and verifies a certificate of every client. Without it that listener is closed.
+    pub tls: Option<rustls::ServerConfig>,
     /// Where clients find the JWKS, if they are to be told in the handshake.
     pub jwks_url: Option<Arc<str>>,
+    /// The same for those on TLS.
+    pub jwks_url_tls: Option<Arc<str>>,
     /// What is told to anyone.
     pub published: Arc<dyn Published>,
     /// Whether a bearer could admit a caller on TCP: then a 401 says so.
@@ -68,6 +72,7 @@ struct Server {
     admission: Arc<Admission>,
     connectors: BTreeMap<ServerName, Connector>,
     jwks_url: Option<Arc<str>>,
+    jwks_url_tls: Option<Arc<str>>,
     published: Arc<dyn Published>,
     bearer: bool,
     limits: Limits,
@@ -79,15 +84,26 @@ struct Server {
 /// Serves clients until `shutdown` is cancelled; then finishes what is under way, within `limits.grace`, and closes
 /// every session.
 pub async fn serve(parts: ServeParts, shutdown: CancellationToken) {
-    let ServeParts { gate, admission, connectors, listeners, jwks_url, published, bearer, limits } = parts;
+    let ServeParts { gate, admission, connectors, listeners, tls, .. } = parts;
+    let ServeParts { jwks_url, jwks_url_tls, published, bearer, limits, .. } = parts;
     let grace = limits.grace;
     let relays = DashMap::new();
     let posts = TaskTracker::new();
-    let server =
-        Arc::new(Server { gate, admission, connectors, jwks_url, published, bearer, limits, relays, posts });
+    let server = Arc::new(Server {
+        gate,
+        admission,
+        connectors,
+        jwks_url,
+        jwks_url_tls,
+        published,
+        bearer,
+        limits,
+        relays,
+        posts,
+    });
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    accept::accept(&server, listeners, &shutdown, &connections, &cut).await;
+    accept::accept(&server, listeners, tls, &shutdown, &connections, &cut).await;
     // Nothing new comes in from here on.
     server.posts.close();
     if tokio::time::timeout(grace, server.posts.wait()).await.is_err() {

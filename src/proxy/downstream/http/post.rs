@@ -171,13 +171,16 @@ impl Call<'_> {
             Ok([parcel]) if parcel.answer => {
                 answer::with_handle(answer::json(StatusCode::OK, parcel.bytes), handle.as_ref())
             }
-            Ok([parcel]) => {
-                answer::with_handle(events::response(vec![parcel], Rest(parcels)), handle.as_ref())
-            }
+            Ok([parcel]) => answer::with_handle(
+                events::response(vec![parcel], Rest(parcels), self.ends()),
+                handle.as_ref(),
+            ),
             Err(received) if received.is_empty() => {
                 answer::json(StatusCode::OK, unavailable(&id, "the tool server is gone"))
             }
-            Err(received) => answer::with_handle(events::response(received, Rest(parcels)), handle.as_ref()),
+            Err(received) => {
+                answer::with_handle(events::response(received, Rest(parcels), self.ends()), handle.as_ref())
+            }
         }
     }
 
@@ -250,9 +253,9 @@ impl Call<'_> {
         let first = tokio::time::timeout(KEEP_ALIVE, answers.parcels.recv()).await;
         match first {
             Ok(Some(parcel)) if parcel.answer && single => answer::json(StatusCode::OK, parcel.bytes),
-            Ok(Some(parcel)) => events::response(vec![parcel], answers),
+            Ok(Some(parcel)) => events::response(vec![parcel], answers, self.ends()),
             // Long calls get their head early, so that no client gives up on it.
-            Err(_silent) => events::response(Vec::new(), answers),
+            Err(_silent) => events::response(Vec::new(), answers, self.ends()),
             Ok(None) => match answers.requests.first() {
                 Some(id) => answer::json(StatusCode::OK, unavailable(id, "the tool server gave no answer")),
                 None => answer::no_such_session(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Server;
 use super::answer::{self, Body, SESSION_ID};
@@ -61,7 +62,10 @@ impl Server {
         let Some(named) = mcp_path(path) else {
             return answer::refused(StatusCode::NOT_FOUND, "nothing is here");
         };
+        // Two of them are one that admits nobody, which is not the same as none.
+        let shown = head.headers.contains_key(AUTHORIZATION);
         let authorization = single(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes);
+        let authorization = authorization.or(shown.then_some(b"".as_slice()));
         let admitted = match self.admission.admit(origin, authorization) {
             Ok(admitted) => admitted,
             // Admission counted it.
@@ -72,9 +76,11 @@ impl Server {
         };
         let transport = match origin {
             Origin::Unix(_) => Transport::Unix,
+            Origin::Tls(_) => Transport::Tls,
             Origin::Tcp(_) | Origin::Parent => Transport::Tcp,
         };
-        let route = Route { server: name.clone(), transport, jwks: self.jwks_url.clone() };
+        let jwks = if transport == Transport::Tls { &self.jwks_url_tls } else { &self.jwks_url };
+        let route = Route { server: name.clone(), transport, jwks: jwks.clone() };
         let arrival = Arrival { trace: trace(&head.headers) };
         let headers = &head.headers;
         let call = Call { server: self, admitted, connector, route, headers, arrival };
@@ -124,6 +130,12 @@ impl Server {
 }
 
 impl Call<'_> {
+    /// When a stream must end that is opened by this request.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        let left = self.admitted.expires()?.since(self.server.admission.now());
+        Instant::now().checked_add(left)
+    }
+
     /// The live session that the request names, if it names one.
     pub(super) fn session(&self) -> Result<Option<Arc<Relay>>, Box<Response<Body>>> {
         let mut values = self.headers.get_all(SESSION_ID).iter();
@@ -173,7 +185,7 @@ impl Call<'_> {
             Some(_) => return answer::refused(StatusCode::BAD_REQUEST, "`Last-Event-ID` is not usable"),
         };
         match relay.listen(&self.admitted, last).await {
-            Ok(listening) => events::response(Vec::new(), listening),
+            Ok(listening) => events::response(Vec::new(), listening, self.ends()),
             Err(ListenError::Conflict) => {
                 answer::refused(StatusCode::CONFLICT, "this session has a stream open already")
             }
