@@ -1,7 +1,7 @@
 //! Clients that are admitted by their X.509-SVID on the TLS listener, and those that are not.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ const BOB: &str = "spiffe://example.org/agents/bob";
 const ANY_OF_ORG: &str = "trust_domains: [example.org]";
 const AGENTS_ONLY: &str = r#"
 @id("agents") permit (principal in Mcp::Group::"spiffe://example.org/agents", action, resource);
+@id("partners") permit (principal in Mcp::Group::"spiffe://example.net", action, resource);
 @id("not-bob") @reason("Bob adds nothing.")
 forbid (principal == Mcp::Agent::"spiffe://example.org/agents/bob", action == Mcp::Action::"demo/add", resource);
 "#;
@@ -165,6 +166,16 @@ fn adds(answer: &Answer) -> bool {
     answer.status == 200 && answer.message()["result"]["content"][0]["text"] == "3"
 }
 
+/// Reads a stream to its last chunk.
+fn ends_in_order(mut events: impl Read) {
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"0\r\n\r\n") {
+        let mut byte = [0];
+        events.read_exact(&mut byte).unwrap();
+        rest.push(byte[0]);
+    }
+}
+
 /// What the gateway says to a client that sends a request: nothing, as the handshake fails.
 fn is_cut_off(mut connection: Tls) {
     let mut heard = Vec::new();
@@ -273,7 +284,7 @@ fn an_svid_that_ends_mid_connection_admits_nothing_more_and_the_next_one_goes_on
     let exp = part(&session, 1)["exp"].as_i64().unwrap() - part(&session, 1)["iat"].as_i64().unwrap();
     assert!(exp <= 6, "the token ends with the certificate: {exp}");
     let streaming = alice.connect(&gateway);
-    let (head, mut events) = begin(streaming, "GET /mcp/demo", &headers(&session), b"");
+    let (head, events) = begin(streaming, "GET /mcp/demo", &headers(&session), b"");
     assert_eq!(head.status, 200, "{head:?}");
 
     let refused = wait_for("the end of the certificate", || {
@@ -282,12 +293,7 @@ fn an_svid_that_ends_mid_connection_admits_nothing_more_and_the_next_one_goes_on
     });
     assert_eq!((refused.status, refused.header("connection")), (401, Some("close")), "{refused:?}");
     // The stream that it admitted has ended, in order.
-    let mut rest = Vec::new();
-    while !rest.ends_with(b"0\r\n\r\n") {
-        let mut byte = [0];
-        events.read_exact(&mut byte).unwrap();
-        rest.push(byte[0]);
-    }
+    ends_in_order(events);
     wait_for_refusal(&gateway, "svid_expired");
 
     alice.agent.serve(authority.svid(&Leaf::of(ALICE)));
@@ -313,16 +319,22 @@ fn a_trust_domain_that_is_not_believed_any_more_ends_its_sessions_and_connection
     let gateway = gateway(&ours, "trust_domains: [example.org, example.net]");
     let foreign = X509SvidResponse::from(partner.svid(&Leaf::of("spiffe://example.net/agents/eve")));
     let eve = Workload::with(foreign.federated("example.org", authority.root().to_vec()));
+    let session = eve.open(&gateway);
     let mut connection = eve.connect(&gateway);
-    // Admitted; the policy is for agents of example.org.
-    let denied = post(&mut connection, "", &initialize("2025-11-25").to_string());
-    assert_eq!((denied.status, &denied.message()["error"]["code"]), (200, &json!(403)), "{denied:?}");
+    assert!(adds(&add(&mut connection, &session)));
+    let (head, events) = begin(eve.connect(&gateway), "GET /mcp/demo", &headers(&session), b"");
+    assert_eq!(head.status, 200, "{head:?}");
     ours.serve(svid);
     let refused = wait_for("the end of the federation", || {
-        let answer = post(&mut connection, "", &initialize("2025-11-25").to_string());
+        let answer = add(&mut connection, &session);
         (answer.status != 200).then_some(answer)
     });
     assert_eq!(refused.status, 403, "{refused:?}");
+    ends_in_order(events);
+    let is_end = |record: &serde_json::Value| {
+        is_kind(record, "session-close") && record["predicate"]["reason"] == "revoked"
+    };
+    wait_for("the end of the session", || gateway.records().into_iter().find(is_end));
     is_cut_off(eve.connect(&gateway));
 }
 
