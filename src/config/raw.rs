@@ -53,8 +53,7 @@ pub(super) struct Raw {
 pub(super) struct Listen {
     /// Loopback address and port for HTTP, such as `127.0.0.1:8080`; port 0 takes any free one.
     pub(super) tcp: Option<At<String>>,
-    /// Address and port for HTTP on TLS, such as `0.0.0.0:8443`, where every client must show an X.509-SVID that
-    /// `admission.mtls` lets in. Needs `identity: spire`.
+    /// Address and port for HTTP on TLS, such as `0.0.0.0:8443`, for clients with an SVID; needs `admission.mtls`.
     pub(super) tls: Option<At<String>>,
     /// Path of a Unix socket for HTTP.
     pub(super) unix: Option<At<String>>,
@@ -188,8 +187,7 @@ pub(super) struct Admission {
     pub(super) bootstrap: Option<Bootstrap>,
     /// Clients on `listen.tls`, by the X.509-SVID that they prove to hold.
     pub(super) mtls: Option<At<Mtls>>,
-    /// Whoever shows nothing on `listen.tcp`: every process of this machine, as the principal `anonymous`. False by
-    /// default; warned about at every start.
+    /// Whoever shows nothing on `listen.tcp`: every process of this machine. False by default, warned about.
     pub(super) anonymous: Option<At<bool>>,
 }
 

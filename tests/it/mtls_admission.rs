@@ -1,7 +1,7 @@
 //! Clients that are admitted by their X.509-SVID on the TLS listener, and those that are not.
 
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::{BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::gateway::{Gateway, PATIENCE, demo_server, is_kind, wait_for};
-use crate::raw::{Answer, begin, call, initialize, send};
+use crate::raw::{Answer, begin, call, initialize, read_head, send};
 use crate::spire::{ID, part};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
@@ -135,9 +135,15 @@ fn headers(session: &str) -> Vec<(&str, &str)> {
     headers
 }
 
-/// Posts on a connection that is kept.
+/// Posts on a connection that is kept, in one write: who is refused by the head has the rest behind it.
 fn post(connection: &mut Tls, session: &str, body: &str) -> Answer {
-    let (mut answer, mut rest) = begin(connection, "POST /mcp/demo", &headers(session), body.as_bytes());
+    let mut request = "POST /mcp/demo HTTP/1.1\r\n".to_owned();
+    for (name, value) in headers(session) {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    connection.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut rest) = read_head(BufReader::new(connection));
     match answer.header("content-length") {
         Some(length) => {
             let mut bytes = vec![0; length.parse().unwrap()];
@@ -241,10 +247,12 @@ fn a_spiffe_id_that_no_pattern_fits_is_refused_at_every_request() {
     let ours = Agent::serving(authority.svid(&Leaf::of(ID)));
     let gateway = gateway(&ours, "spiffe_ids: [\"spiffe://example.org/agents/*\"]");
     let other = Workload::with(authority.svid(&Leaf::of("spiffe://example.org/agents-not")));
-    let mut connection = other.connect(&gateway);
-    for _ in 0..2 {
-        let answer = post(&mut connection, "", &initialize("2025-11-25").to_string());
-        assert_eq!(answer.status, 403, "{answer:?}");
+    let refused = post(&mut other.connect(&gateway), "", &initialize("2025-11-25").to_string());
+    assert_eq!(refused.status, 403, "{refused:?}");
+    for method in ["GET", "DELETE"] {
+        let line = format!("{method} /mcp/demo");
+        let answer = send(other.connect(&gateway), &line, &headers(""), b"");
+        assert_eq!(answer.status, 403, "{method}: {answer:?}");
     }
     wait_for_refusal(&gateway, "svid_not_allowed");
     assert!(!gateway.records().iter().any(|record| is_kind(record, "session-open")));
@@ -261,12 +269,7 @@ fn a_host_that_is_not_the_listeners_is_refused() {
         let mut headers = headers("");
         headers.retain(|(there, _)| *there != name);
         headers.push((name, value));
-        let answer = send(
-            alice.connect(&gateway),
-            "POST /mcp/demo",
-            &headers,
-            initialize("2025-11-25").to_string().as_bytes(),
-        );
+        let answer = send(alice.connect(&gateway), "GET /mcp/demo", &headers, b"");
         assert_eq!(answer.status, 403, "{answer:?}");
     }
     wait_for_refusal(&gateway, "origin_not_allowed");
