@@ -7,7 +7,7 @@ from pathlib import Path
 from harness import main_tempdir, note
 from spire import Server
 from spire_kinds import p384, run_and_forgery, start
-from spire_mtls import mtls
+from spire_mtls import admission, mtls
 from spire_rotation import rotation
 from spire_trouble import entry_and_ca, outage
 
@@ -47,6 +47,7 @@ def one_by_one(checks, server, home):
     checks.group("spire, run", run_and_forgery, server, home)
     checks.group("spire, start", start, server, home)
     checks.group("spire, mTLS", mtls, server, home)
+    checks.group("spire, mTLS admission", admission, server, home)
 
 
 def show_logs(home):
