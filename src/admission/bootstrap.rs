@@ -2,17 +2,21 @@
 //!
 //! The file must be a regular one, owned by the user that chancery runs as, mode 0600. It is looked at again
 //! when its inode or change time says that it was rotated, so a new secret counts without a restart and a file
-//! that was opened to others admits nobody.
+//! that was opened to others admits nobody. Where configuration gives secrets an age, one that is older admits nobody
+//! either, and what was opened with it ends.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::config::BootstrapConfig;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::BootstrapEvidence;
 use crate::domain::random;
@@ -115,32 +119,78 @@ struct Loaded {
     secret: Secret,
     evidence: BootstrapEvidence,
     stamp: Stamp,
+    /// When the file was last written.
+    written: Timestamp,
+    /// Whether it was told that it is too old.
+    told: bool,
+}
+
+/// What a presented secret is worth.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// It is the one.
+    Right(BootstrapEvidence),
+    /// It is the one, and too old.
+    TooOld,
+    /// It is another, or there is none.
+    Wrong,
 }
 
 /// The secret that callers must present.
 #[derive(Debug)]
 pub(super) struct BootstrapSecret {
     path: PathBuf,
+    max_age: Option<Duration>,
+    clock: Clock,
     loaded: Mutex<Option<Loaded>>,
 }
 
 impl BootstrapSecret {
     /// Reads the file.
-    pub(super) fn open(path: PathBuf) -> Result<Self, SecretFileError> {
-        let loaded = load(&path)?;
-        Ok(Self { path, loaded: Mutex::new(Some(loaded)) })
+    pub(super) fn open(config: BootstrapConfig, clock: Clock) -> Result<Self, SecretFileError> {
+        let BootstrapConfig { file: path, max_age } = config;
+        let loaded = Mutex::new(Some(load(&path)?));
+        let secret = Self { path, max_age, clock, loaded };
+        secret.watch();
+        Ok(secret)
     }
 
     /// Whether `presented` is the secret as the file holds it now. Compared in constant time.
-    pub(super) fn check(&self, presented: &[u8]) -> Option<BootstrapEvidence> {
+    pub(super) fn check(&self, presented: &[u8]) -> Checked {
         let loaded = self.current();
-        let loaded = loaded.as_ref()?;
-        loaded.secret.equals(presented).then(|| loaded.evidence.clone())
+        match loaded.as_ref().filter(|loaded| loaded.secret.equals(presented)) {
+            Some(loaded) if self.is_too_old(loaded) => Checked::TooOld,
+            Some(loaded) => Checked::Right(loaded.evidence.clone()),
+            None => Checked::Wrong,
+        }
     }
 
-    /// Whether the file holds another secret now than the one of this digest. One that can't be read says nothing.
-    pub(super) fn has_replaced(&self, secret_sha256: Sha256Digest) -> bool {
-        self.current().as_ref().is_some_and(|loaded| loaded.evidence.secret_sha256 != secret_sha256)
+    /// Whether the secret of this digest admits nobody any more: the file holds another one now, or it is too old. A
+    /// file that can't be read says nothing.
+    pub(super) fn has_outlived(&self, secret_sha256: Sha256Digest) -> bool {
+        self.current()
+            .as_ref()
+            .is_some_and(|loaded| loaded.evidence.secret_sha256 != secret_sha256 || self.is_too_old(loaded))
+    }
+
+    /// Tells the operator, once for each secret, that it is too old.
+    pub(super) fn watch(&self) {
+        let mut loaded = self.current();
+        if let Some(loaded) = loaded.as_mut()
+            && !loaded.told
+            && self.is_too_old(loaded)
+        {
+            loaded.told = true;
+            let file = self.path.display();
+            tracing::error!(
+                help = format!("chancery bootstrap new {file}"),
+                "the bootstrap secret {file} is older than `admission.bootstrap.max_age`: it admits nobody any more"
+            );
+        }
+    }
+
+    fn is_too_old(&self, loaded: &Loaded) -> bool {
+        self.max_age.is_some_and(|most| self.clock.now().since(loaded.written) >= most)
     }
 
     /// The secret, read again if its file has changed.
@@ -198,7 +248,9 @@ fn load(path: &Path) -> Result<Loaded, SecretFileError> {
     }
     let evidence =
         BootstrapEvidence { secret_sha256: Sha256Digest::of(text.as_bytes()), file_uid: meta.uid() };
-    Ok(Loaded { secret: Secret::new(text.to_owned()), evidence, stamp: Stamp::of(&meta) })
+    let written = Timestamp::from_secs(meta.mtime());
+    let secret = Secret::new(text.to_owned());
+    Ok(Loaded { secret, evidence, stamp: Stamp::of(&meta), written, told: false })
 }
 
 /// 32 bytes as 43 characters of base64url (RFC 4648 §5, no padding) or as 64 hex digits.

@@ -1,6 +1,7 @@
 //! What is demanded of a caller.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::mtls::MtlsConfig;
 use crate::domain::digest::Sha256Digest;
@@ -41,4 +42,6 @@ pub enum ExecutableRule {
 pub struct BootstrapConfig {
     /// The secret's file: mode 0600, owned by the user that chancery runs as.
     pub file: PathBuf,
+    /// The age at which it admits nobody any more, by the file's modification time.
+    pub max_age: Option<Duration>,
 }

@@ -24,7 +24,7 @@ pub mod mtls;
 pub mod peer;
 mod refusals;
 
-use bootstrap::BootstrapSecret;
+use bootstrap::{BootstrapSecret, Checked};
 pub use config::{BootstrapConfig, Config, ExecutableRule, PeerConfig};
 pub use mtls::{ConnectionSvid, MtlsConfig, TrustDomains};
 pub use peer::ConnectionPeer;
@@ -89,7 +89,7 @@ impl Admission {
     /// # Errors
     /// When the secret's file is missing, not ours, open to others or not a 256-bit secret.
     pub fn open(config: Config, clock: Clock, recorder: SharedRecorder) -> Result<Self, AdmissionError> {
-        let secret = config.bootstrap.map(|b| BootstrapSecret::open(b.file)).transpose()?;
+        let secret = config.bootstrap.map(|b| BootstrapSecret::open(b, clock.clone())).transpose()?;
         Ok(Self {
             peer: config.peer,
             secret,
@@ -119,15 +119,22 @@ impl Admission {
     ///
     /// `authorization` is the value of the request's `Authorization` header, if it has one. On the Unix socket
     /// the peer is asked for where `peer` is configured, else the secret; on TCP a secret counts, and where
-    /// `anonymous` is configured the want of any header; on TLS the client's certificate and nothing else. The first look at an executable reads it whole (some 50 ms for 100 MB); later ones are cached.
+    /// `anonymous` is configured the want of any header; on TLS the client's certificate and nothing else. The first
+    /// look at an executable reads it whole on a thread of its own (some 50 ms for 100 MB); later ones are cached.
     ///
     /// # Errors
     /// Why the caller is turned away.
-    pub fn admit(&self, origin: &Origin, authorization: Option<&[u8]>) -> Result<Admitted, AdmissionRefusal> {
+    pub async fn admit(
+        &self,
+        origin: &Origin,
+        authorization: Option<&[u8]>,
+    ) -> Result<Admitted, AdmissionRefusal> {
         let mut expires = None;
         let evidence = match (origin, &self.peer) {
-            (Origin::Parent, Some(config)) => self.peer(config, self.processes.parent()),
-            (Origin::Unix(peer), Some(config)) => self.peer(config, self.processes.connected(peer)),
+            (Origin::Parent, Some(config)) => self.peer(config, self.processes.parent(config).await),
+            (Origin::Unix(peer), Some(config)) => {
+                self.peer(config, self.processes.connected(peer, config).await)
+            }
             (Origin::Parent, None) => Err(AdmissionRefusal::NoEvidence),
             (Origin::Tls(svid), _) => self.svid(svid).map(|(evidence, until)| {
                 expires = Some(until);
@@ -150,17 +157,24 @@ impl Admission {
         }
     }
 
-    /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced, or
-    /// the trust domain is not believed any more. What is bound to it is to end: a stream that is open asks for no
+    /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced or
+    /// is too old, or the trust domain is not believed any more. What is bound to it is to end: a stream that is open asks for no
     /// evidence again.
     pub fn has_outlived(&self, binding: &Binding) -> bool {
         match (binding, &self.secret) {
-            (Binding::Bootstrap { secret_sha256 }, Some(secret)) => secret.has_replaced(*secret_sha256),
+            (Binding::Bootstrap { secret_sha256 }, Some(secret)) => secret.has_outlived(*secret_sha256),
             (Binding::Mtls { spiffe_id }, _) => {
                 let admits = |config| mtls::admits(config, self.trust.as_deref(), spiffe_id);
                 !self.mtls.as_ref().is_some_and(admits)
             }
             _ => false,
+        }
+    }
+
+    /// Tells the operator what has come to an end without anybody asking; call it from time to time.
+    pub fn watch(&self) {
+        if let Some(secret) = &self.secret {
+            secret.watch();
         }
     }
 
@@ -192,9 +206,10 @@ impl Admission {
         let presented = authorization.and_then(bootstrap::bearer).ok_or(AdmissionRefusal::NoEvidence)?;
         let secret = self.secret.as_ref().ok_or(AdmissionRefusal::NoEvidence)?;
         match secret.check(presented) {
-            Some(evidence) => Ok(Evidence::Bootstrap(evidence)),
-            None if self.guesses.take(listener) => Err(AdmissionRefusal::WrongSecret),
-            None => Err(AdmissionRefusal::RateLimited),
+            Checked::Right(evidence) => Ok(Evidence::Bootstrap(evidence)),
+            Checked::TooOld => Err(AdmissionRefusal::SecretTooOld),
+            Checked::Wrong if self.guesses.take(listener) => Err(AdmissionRefusal::WrongSecret),
+            Checked::Wrong => Err(AdmissionRefusal::RateLimited),
         }
     }
 }

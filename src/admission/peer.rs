@@ -1,16 +1,20 @@
 //! Evidence from the kernel about a local process: the peer of a Unix socket, or on stdio our parent.
 //!
-//! A process id alone names nobody for long: it is held together with the process's start time, which is read
-//! before and after the executable's digest, so that facts of two processes never mix. What `/proc` does not
-//! let us read is absent, never assumed.
+//! A process id alone names nobody for long. Where the kernel has it (Linux 6.5), a connection's peer is held by a
+//! process descriptor (`SO_PEERPIDFD`): it stays with the process that connected, and facts count only if that one
+//! still lives after they were read. Elsewhere, and for the parent, the start time is read before and after, so that
+//! facts of two processes never mix. What `/proc` does not let us read is absent, never assumed.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
+use nix::sys::socket::{GetSockOpt as _, sockopt};
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::config::{ExecutableRule, PeerConfig};
 use crate::domain::digest::Sha256Digest;
@@ -23,16 +27,51 @@ const MAX_EXECUTABLE_BYTES: u64 = 1 << 30;
 const MAX_CACHED: usize = 256;
 
 /// The peer of one Unix connection, as the kernel named it when the connection was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConnectionPeer {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) pid: Option<u32>,
-    pub(super) start_time: Option<u64>,
+    uid: u32,
+    gid: u32,
+    pid: Option<u32>,
+    start_time: Option<u64>,
+    process: Process,
+}
+
+/// The process itself, whatever becomes of its id.
+#[derive(Debug, Clone)]
+enum Process {
+    /// Held by the kernel's word.
+    Held(Arc<OwnedFd>),
+    /// It had ended before we asked.
+    Gone,
+    /// The kernel can't name it so.
+    Unheld,
+}
+
+impl Process {
+    fn of(stream: &tokio::net::UnixStream) -> Self {
+        match sockopt::PeerPidfd.get(stream) {
+            Ok(process) => Self::Held(Arc::new(process)),
+            Err(nix::errno::Errno::ESRCH) => Self::Gone,
+            // An older kernel, or a peer in a process namespace that we can't see.
+            Err(_) => Self::Unheld,
+        }
+    }
+
+    /// Whether it has ended, as far as this tells. A process descriptor becomes readable then (pidfd_open(2)).
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Held(process) => {
+                let mut fds = [PollFd::new(process, PollFlags::IN)];
+                !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+            }
+            Self::Gone => true,
+            Self::Unheld => false,
+        }
+    }
 }
 
 impl ConnectionPeer {
-    /// Asks the kernel (`SO_PEERCRED`) who connected; call it right after `accept`, when the process that
+    /// Asks the kernel (`SO_PEERCRED`, `SO_PEERPIDFD`) who connected; call it right after `accept`, when the process that
     /// connected is most surely still the one of that id.
     ///
     /// # Errors
@@ -42,7 +81,7 @@ impl ConnectionPeer {
         // 0: the peer lives in a process namespace that we can't see.
         let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
         let start_time = pid.and_then(|pid| start_time(pid).ok());
-        Ok(Self { uid: cred.uid(), gid: cred.gid(), pid, start_time })
+        Ok(Self { uid: cred.uid(), gid: cred.gid(), pid, start_time, process: Process::of(stream) })
     }
 }
 
@@ -70,11 +109,21 @@ impl FileKey {
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     digests: Mutex<HashMap<FileKey, Sha256Digest>>,
+    /// Held while an executable is read: one at a time, however many processes come at once.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Processes {
-    /// The facts about whoever is on the other end of `peer`'s connection now.
-    pub(super) fn connected(&self, peer: &ConnectionPeer) -> Result<PeerEvidence, AdmissionRefusal> {
+    /// The facts about whoever is on the other end of `peer`'s connection now. A user that `config` does not let in
+    /// is refused before anything of its process is read.
+    pub(super) async fn connected(
+        &self,
+        peer: &ConnectionPeer,
+        config: &PeerConfig,
+    ) -> Result<PeerEvidence, AdmissionRefusal> {
+        if !allows_user(config, peer.uid) {
+            return Err(AdmissionRefusal::PeerNotAllowed);
+        }
         let pid = peer.pid.ok_or(AdmissionRefusal::PeerUnknown)?;
         let mut facts = PeerEvidence {
             uid: peer.uid,
@@ -85,17 +134,25 @@ impl Processes {
             parent: false,
         };
         // Without the start time of the accepted connection nothing ties `/proc/<pid>` to it.
-        let Some(start) = peer.start_time else { return Ok(facts) };
-        facts.executable = self.executable(pid);
-        if start_time(pid).ok() == Some(start) { Ok(facts) } else { Err(AdmissionRefusal::PeerUnknown) }
+        if let Some(start) = peer.start_time {
+            facts.executable = self.executable(pid).await;
+            if start_time(pid).ok() != Some(start) {
+                return Err(AdmissionRefusal::PeerUnknown);
+            }
+        }
+        // Last: it lives now, so the id was its own while the facts were read.
+        if peer.process.has_ended() { Err(AdmissionRefusal::PeerUnknown) } else { Ok(facts) }
     }
 
     /// The facts about our parent process.
-    pub(super) fn parent(&self) -> Result<PeerEvidence, AdmissionRefusal> {
+    pub(super) async fn parent(&self, config: &PeerConfig) -> Result<PeerEvidence, AdmissionRefusal> {
         let pid = parent_pid()?;
         let before = start_time(pid).ok();
         let (uid, gid) = owner(pid).ok_or(AdmissionRefusal::PeerUnknown)?;
-        let executable = before.and_then(|_| self.executable(pid));
+        if !allows_user(config, uid) {
+            return Err(AdmissionRefusal::PeerNotAllowed);
+        }
+        let executable = if before.is_some() { self.executable(pid).await } else { None };
         if start_time(pid).ok() != before || parent_pid()? != pid {
             return Err(AdmissionRefusal::PeerUnknown);
         }
@@ -104,21 +161,23 @@ impl Processes {
 
     /// The running executable: opening `/proc/<pid>/exe` gives the very inode that runs, even after the file
     /// was replaced.
-    fn executable(&self, pid: u32) -> Option<Executable> {
-        let mut file = File::open(format!("/proc/{pid}/exe")).ok()?;
+    async fn executable(&self, pid: u32) -> Option<Executable> {
+        let file = File::open(format!("/proc/{pid}/exe")).ok()?;
         let meta = file.metadata().ok()?;
         if !meta.is_file() || meta.size() > MAX_EXECUTABLE_BYTES {
             return None;
         }
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let key = FileKey::of(&meta);
-        if let Some(sha256) = self.digests.lock().get(&key) {
-            return Some(Executable { path, sha256: *sha256 });
+        if let Some(sha256) = self.known(&key) {
+            return Some(Executable { path, sha256 });
         }
-        let sha256 = digest(&mut file).ok()?;
-        if FileKey::of(&file.metadata().ok()?) != key {
-            return None;
+        let _one_at_a_time = self.reading.lock().await;
+        // Another may have read it meanwhile.
+        if let Some(sha256) = self.known(&key) {
+            return Some(Executable { path, sha256 });
         }
+        let sha256 = tokio::task::spawn_blocking(move || unchanged(file, key)).await.ok()??;
         let mut digests = self.digests.lock();
         if digests.len() >= MAX_CACHED {
             digests.clear();
@@ -126,22 +185,36 @@ impl Processes {
         digests.insert(key, sha256);
         Some(Executable { path, sha256 })
     }
+
+    fn known(&self, key: &FileKey) -> Option<Sha256Digest> {
+        self.digests.lock().get(key).copied()
+    }
+}
+
+/// The digest of a file that is still the one of `key` when it was read.
+fn unchanged(mut file: File, key: FileKey) -> Option<Sha256Digest> {
+    let sha256 = digest(&mut file).ok()?;
+    (FileKey::of(&file.metadata().ok()?) == key).then_some(sha256)
+}
+
+/// Whether the configuration lets this user's processes in.
+fn allows_user(config: &PeerConfig, uid: u32) -> bool {
+    match config.allow_uids.as_slice() {
+        [] => uid == rustix::process::geteuid().as_raw(),
+        allowed => allowed.contains(&uid),
+    }
 }
 
 /// Whether the configuration lets this process in.
 pub(super) fn allowed(config: &PeerConfig, facts: &PeerEvidence) -> bool {
-    let uid = if config.allow_uids.is_empty() {
-        facts.uid == rustix::process::geteuid().as_raw()
-    } else {
-        config.allow_uids.contains(&facts.uid)
-    };
     let names = |rule: &ExecutableRule| {
         facts.executable.as_ref().is_some_and(|exe| match rule {
             ExecutableRule::Path(path) => exe.path == *path,
             ExecutableRule::Sha256(sha256) => exe.sha256 == *sha256,
         })
     };
-    uid && (config.allow_executables.is_empty() || config.allow_executables.iter().any(names))
+    allows_user(config, facts.uid)
+        && (config.allow_executables.is_empty() || config.allow_executables.iter().any(names))
 }
 
 fn parent_pid() -> Result<u32, AdmissionRefusal> {
@@ -187,76 +260,4 @@ fn digest(file: &mut File) -> io::Result<Sha256Digest> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_name_with_parentheses_does_not_shift_the_start_time() {
-        let stat =
-            b"42 (evil) R 1 2 3 4 5 6 7 8 9 (x) S 1 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2";
-        assert_eq!(parse_start_time(stat), Some(987_654));
-        assert_eq!(parse_start_time(b"42 (short) S 1"), None);
-        assert_eq!(parse_start_time(b""), None);
-    }
-
-    #[test]
-    fn the_parent_is_known_with_its_executable() {
-        let facts = Processes::default().parent().unwrap();
-        assert!(facts.parent && facts.start_time.is_some());
-        let exe = facts.executable.unwrap();
-        let pid = rustix::process::getppid().unwrap().as_raw_nonzero().get();
-        let bytes = fs::read(format!("/proc/{pid}/exe")).unwrap();
-        assert_eq!(exe.sha256, Sha256Digest::of(&bytes));
-    }
-
-    #[tokio::test]
-    async fn a_unix_peer_is_known_by_the_kernel_and_another_process_with_its_id_is_not_it() {
-        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
-        let mut peer = ConnectionPeer::of(&ours).unwrap();
-        let processes = Processes::default();
-        let facts = processes.connected(&peer).unwrap();
-        assert_eq!(facts.pid, std::process::id());
-        assert_eq!(facts.executable.unwrap().path, std::env::current_exe().unwrap());
-        assert!(!facts.parent);
-
-        peer.start_time = peer.start_time.map(|t| t - 1);
-        assert_eq!(processes.connected(&peer), Err(AdmissionRefusal::PeerUnknown));
-        peer.start_time = None;
-        assert_eq!(processes.connected(&peer).unwrap().executable, None);
-        peer.pid = None;
-        assert_eq!(processes.connected(&peer), Err(AdmissionRefusal::PeerUnknown));
-    }
-
-    #[test]
-    fn only_our_own_user_and_the_named_executables_are_let_in() {
-        let us = rustix::process::geteuid().as_raw();
-        let exe = Executable { path: "/bin/agent".into(), sha256: Sha256Digest::of(b"agent") };
-        let facts = |uid, executable| PeerEvidence {
-            uid,
-            gid: 0,
-            pid: 7,
-            start_time: Some(1),
-            executable,
-            parent: false,
-        };
-        let config = |uids: &[u32], rules: &[ExecutableRule]| PeerConfig {
-            allow_uids: uids.to_vec(),
-            allow_executables: rules.to_vec(),
-        };
-        let path = ExecutableRule::Path("/bin/agent".into());
-        let digest = ExecutableRule::Sha256(Sha256Digest::of(b"agent"));
-        let other = ExecutableRule::Sha256(Sha256Digest::of(b"other"));
-        for (config, facts, expected) in [
-            (config(&[], &[]), facts(us, None), true),
-            (config(&[], &[]), facts(us + 1, None), false),
-            (config(&[us + 1], &[]), facts(us + 1, None), true),
-            (config(&[us + 1], &[]), facts(us, None), false),
-            (config(&[], &[path]), facts(us, Some(exe.clone())), true),
-            (config(&[], &[other.clone(), digest.clone()]), facts(us, Some(exe.clone())), true),
-            (config(&[], &[other]), facts(us, Some(exe)), false),
-            (config(&[], &[digest]), facts(us, None), false),
-        ] {
-            assert_eq!(allowed(&config, &facts), expected, "{config:?} {facts:?}");
-        }
-    }
-}
+mod tests;

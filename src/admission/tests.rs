@@ -14,7 +14,8 @@ fn tcp() -> Origin {
 }
 
 fn open(file: &Path) -> Result<Admission, AdmissionError> {
-    let config = Config { bootstrap: Some(BootstrapConfig { file: file.to_owned() }), ..Config::default() };
+    let bootstrap = BootstrapConfig { file: file.to_owned(), max_age: None };
+    let config = Config { bootstrap: Some(bootstrap), ..Config::default() };
     Admission::open(config, Clock::fixed(Timestamp::from_secs(0)), Arc::new(Silent))
 }
 
@@ -22,20 +23,20 @@ fn header(file: &Path) -> Vec<u8> {
     format!("Bearer {}", fs::read_to_string(file).unwrap().trim()).into_bytes()
 }
 
-#[test]
-fn the_holder_of_the_secret_is_admitted_and_bound_to_it() {
+#[tokio::test]
+async fn the_holder_of_the_secret_is_admitted_and_bound_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("new/dir/secret");
     bootstrap::create(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let admission = open(&file).unwrap();
-    let admitted = admission.admit(&tcp(), Some(&header(&file))).unwrap();
+    let admitted = admission.admit(&tcp(), Some(&header(&file))).await.unwrap();
     assert!(admitted.principal().as_str().starts_with("bootstrap:"));
     assert!(!format!("{admission:?}").contains(fs::read_to_string(&file).unwrap().trim()));
 }
 
-#[test]
-fn strangers_are_refused_with_a_reason_and_counted() {
+#[tokio::test]
+async fn strangers_are_refused_with_a_reason_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     bootstrap::create(&file).unwrap();
@@ -56,60 +57,88 @@ fn strangers_are_refused_with_a_reason_and_counted() {
         (Some(&twice), AdmissionRefusal::WrongSecret),
         (Some(&digest), AdmissionRefusal::WrongSecret),
     ] {
-        let refused = admission.admit(&tcp(), authorization.map(str::as_bytes)).unwrap_err();
+        let refused = admission.admit(&tcp(), authorization.map(str::as_bytes)).await.unwrap_err();
         assert_eq!(refused, reason, "{authorization:?}");
     }
     let counts = admission.refusals().drain();
     assert_eq!(counts.iter().map(|row| row.count).collect::<Vec<_>>(), [4, 4]);
 }
 
-#[test]
-fn guesses_beyond_the_rate_are_limited_while_the_right_secret_is_still_heard() {
+#[tokio::test]
+async fn guesses_beyond_the_rate_are_limited_while_the_right_secret_is_still_heard() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     bootstrap::create(&file).unwrap();
     let admission = open(&file).unwrap();
     for _ in 0..GUESSES_PER_MINUTE {
-        assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).unwrap_err(), AdmissionRefusal::WrongSecret);
+        assert_eq!(
+            admission.admit(&tcp(), Some(b"Bearer x")).await.unwrap_err(),
+            AdmissionRefusal::WrongSecret
+        );
     }
-    assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).unwrap_err(), AdmissionRefusal::RateLimited);
-    assert!(admission.admit(&tcp(), Some(&header(&file))).is_ok());
+    assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).await.unwrap_err(), AdmissionRefusal::RateLimited);
+    assert!(admission.admit(&tcp(), Some(&header(&file))).await.is_ok());
     admission.guesses.clock.set(Timestamp::from_secs(61));
-    assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).unwrap_err(), AdmissionRefusal::WrongSecret);
+    assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).await.unwrap_err(), AdmissionRefusal::WrongSecret);
 }
 
-#[test]
-fn a_rotated_secret_counts_at_once_and_the_old_one_no_more() {
+#[tokio::test]
+async fn a_rotated_secret_counts_at_once_and_the_old_one_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     bootstrap::create(&file).unwrap();
     let admission = open(&file).unwrap();
     let old = header(&file);
-    let before = admission.admit(&tcp(), Some(&old)).unwrap();
+    let before = admission.admit(&tcp(), Some(&old)).await.unwrap();
     assert!(!admission.has_outlived(before.binding()));
     bootstrap::create(&file).unwrap();
     assert!(admission.has_outlived(before.binding()), "before anyone comes with the new one");
-    assert_eq!(admission.admit(&tcp(), Some(&old)).unwrap_err(), AdmissionRefusal::WrongSecret);
-    let after = admission.admit(&tcp(), Some(&header(&file))).unwrap();
+    assert_eq!(admission.admit(&tcp(), Some(&old)).await.unwrap_err(), AdmissionRefusal::WrongSecret);
+    let after = admission.admit(&tcp(), Some(&header(&file))).await.unwrap();
     assert!(!before.binding().holds_for(after.evidence()));
     assert!(!admission.has_outlived(after.binding()));
     fs::remove_file(&file).unwrap();
     assert!(!admission.has_outlived(after.binding()), "a secret that can't be read is not another one");
 }
 
-#[test]
-fn a_secret_file_that_is_opened_to_others_while_running_admits_nobody() {
+#[tokio::test]
+async fn a_secret_file_that_is_opened_to_others_while_running_admits_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     bootstrap::create(&file).unwrap();
     let admission = open(&file).unwrap();
     let right = header(&file);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(admission.admit(&tcp(), Some(&right)).is_err());
+    assert!(admission.admit(&tcp(), Some(&right)).await.is_err());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(admission.admit(&tcp(), Some(&right)).is_ok());
+    assert!(admission.admit(&tcp(), Some(&right)).await.is_ok());
     fs::remove_file(&file).unwrap();
-    assert!(admission.admit(&tcp(), Some(&right)).is_err());
+    assert!(admission.admit(&tcp(), Some(&right)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_secret_past_its_age_admits_nobody_and_ends_what_was_opened_with_it_until_it_is_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    bootstrap::create(&file).unwrap();
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    let written = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+    let clock = Clock::fixed(Timestamp::from_secs(written + 59));
+    let bootstrap = BootstrapConfig { file: file.clone(), max_age: Some(std::time::Duration::from_secs(60)) };
+    let config = Config { bootstrap: Some(bootstrap), ..Config::default() };
+    let admission = Admission::open(config, clock.clone(), Arc::new(Silent)).unwrap();
+    let old = header(&file);
+    let before = admission.admit(&tcp(), Some(&old)).await.unwrap();
+    assert!(!admission.has_outlived(before.binding()));
+    clock.set(Timestamp::from_secs(written + 60));
+    assert_eq!(admission.admit(&tcp(), Some(&old)).await.unwrap_err(), AdmissionRefusal::SecretTooOld);
+    assert_eq!(admission.admit(&tcp(), Some(b"Bearer x")).await.unwrap_err(), AdmissionRefusal::WrongSecret);
+    assert!(admission.has_outlived(before.binding()));
+
+    clock.set(Timestamp::from_secs(written));
+    bootstrap::create(&file).unwrap();
+    assert_eq!(admission.admit(&tcp(), Some(&old)).await.unwrap_err(), AdmissionRefusal::WrongSecret);
+    assert!(admission.admit(&tcp(), Some(&header(&file))).await.is_ok());
 }
 
 #[test]
@@ -144,24 +173,24 @@ fn an_unusable_secret_file_is_named_with_its_fix() {
     assert_eq!(fs::read_to_string(&short).unwrap(), "hunter2\n", "a foreign file is never overwritten");
 }
 
-#[test]
-fn hex_secrets_are_taken_too() {
+#[tokio::test]
+async fn hex_secrets_are_taken_too() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("hex");
     fs::write(&file, format!("{}\n", "0f".repeat(32))).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(open(&file).unwrap().admit(&tcp(), Some(&header(&file))).is_ok());
+    assert!(open(&file).unwrap().admit(&tcp(), Some(&header(&file))).await.is_ok());
 }
 
-#[test]
-fn the_stdio_parent_is_admitted_only_where_peers_are() {
+#[tokio::test]
+async fn the_stdio_parent_is_admitted_only_where_peers_are() {
     let config = Config { peer: Some(PeerConfig::default()), ..Config::default() };
     let admission = Admission::open(config, Clock::system(), Arc::new(Silent)).unwrap();
-    let first = admission.admit(&Origin::Parent, None).unwrap();
-    let second = admission.admit(&Origin::Parent, None).unwrap();
+    let first = admission.admit(&Origin::Parent, None).await.unwrap();
+    let second = admission.admit(&Origin::Parent, None).await.unwrap();
     assert!(first.binding().holds_for(second.evidence()));
-    assert!(admission.admit(&tcp(), None).is_err());
+    assert!(admission.admit(&tcp(), None).await.is_err());
 
     let nobody = Admission::open(Config::default(), Clock::system(), Arc::new(Silent)).unwrap();
-    assert_eq!(nobody.admit(&Origin::Parent, None).unwrap_err(), AdmissionRefusal::NoEvidence);
+    assert_eq!(nobody.admit(&Origin::Parent, None).await.unwrap_err(), AdmissionRefusal::NoEvidence);
 }

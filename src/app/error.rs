@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::admin::server::AdminError;
 use super::command::CommandError;
 use super::policies::PolicyFilesError;
 use crate::admission::AdmissionError;
@@ -67,6 +68,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The operator's socket can't be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The process can't be set up.
     #[error("{what}: {source}")]
     System {
@@ -96,6 +100,7 @@ impl StartError {
             }
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),
+            Self::Admin(error) => return Some(error.help()),
             Self::Bind(BindError::Tcp { key, addr, source })
                 if source.kind() == std::io::ErrorKind::AddrInUse =>
             {

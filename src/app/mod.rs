@@ -3,10 +3,11 @@
 //! This is the only place that wires concrete types together. The order of a start: policies, commands and tools are
 //! looked at (`prepare`), listeners are bound, then identity, secret and log are opened (`build`); whatever is wrong
 //! is one [`StartError`] and nothing is half-started. Beside the messages go key rotation, the collection of
-//! sessions and the summary of refusals (`upkeep`); `tools` keeps the policies compiled for what servers show.
+//! sessions, the summary of refusals (`upkeep`) and the operator's socket (`admin`); `tools` keeps the policies compiled for what servers show.
 //!
 //! layer: L6
 
+pub mod admin;
 mod build;
 pub mod command;
 mod error;

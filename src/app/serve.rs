@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admin::server::AdminSocket;
 use super::error::StartError;
 use super::{build, prepare, signals};
 use crate::attest::Log;
@@ -12,6 +13,7 @@ use crate::config::{Config, Environment};
 use crate::identity::{Identity, Peers};
 use crate::keys::Signer as _;
 use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
+use tokio_util::sync::CancellationToken;
 
 /// Serves until a signal asks for the end. `tell` gets what the operator must read, among it one line for each
 /// address: `listening on http://127.0.0.1:8080/mcp/files`.
@@ -38,6 +40,7 @@ pub async fn serve(
     }
     // A port in use is found before the log is touched; connections wait until all of it stands.
     let listeners = Listeners::bind(&config.listen).await?;
+    let admin = AdminSocket::bind(&config.admin_socket).await?;
     if let Some(file) = &config.address_file {
         // Of a gateway that ended at once; whoever waits for the file must not read it. Mostly there is none.
         let _ = fs::remove_file(file);
@@ -78,11 +81,17 @@ pub async fn serve(
         core.finish().await;
         return Err(error);
     }
+    let closed = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(Arc::clone(&core.gate), closed.clone()));
     for address in &addresses {
         tell(&format!("listening on {address}"));
     }
     tracing::info!(log = %core.log.dir().display(), identity = %core.identity.spiffe_id(), "ready");
     serve_http(parts, shutdown).await;
+    closed.cancel();
+    if let Err(error) = admin.await {
+        tracing::debug!(%error, "the admin socket did not end in order");
+    }
     if let Some(file) = &config.address_file {
         // Gone already is as good.
         let _ = fs::remove_file(file);

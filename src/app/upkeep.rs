@@ -94,6 +94,7 @@ pub(super) fn spawn(
         let mut ticks = tokio::time::interval(SWEEP);
         while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
             gate.sweep(clock.now()).await;
+            admission.watch();
             gate.revoke_those(|binding| admission.has_outlived(binding)).await;
             gate.end_signed_by(|kid| identity.has_dropped(kid)).await;
             recorder.signer_validity(identity.validity_left());

@@ -20,6 +20,7 @@ mod policy;
 mod report;
 mod run;
 mod serve;
+mod session;
 mod verify;
 
 pub(crate) use exit::Exit;
@@ -47,6 +48,8 @@ enum Command {
     Keys(keys::Args),
     /// Check policies, or make the first ones for a real server.
     Policy(policy::Args),
+    /// List, show and revoke the sessions of a running gateway.
+    Session(session::Args),
     /// Make or rotate a bootstrap secret.
     Bootstrap(bootstrap::Args),
     /// Check a configuration file or print its JSON Schema.
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Policy(args) => policy::run(args),
+        Command::Session(args) => session::run(args),
         Command::Bootstrap(args) => bootstrap::run(args),
         Command::Config(args) => config::run(args),
         Command::DemoServer(args) => demo_server::run(&args),

@@ -68,6 +68,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// How often refusals before admission are summed up in the log.
     pub refusal_summary: Duration,
+    /// Where `chancery session` reaches a gateway that serves.
+    pub admin_socket: PathBuf,
     /// Where the tools that servers have shown are kept.
     pub state_dir: PathBuf,
 }

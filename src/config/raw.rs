@@ -38,6 +38,9 @@ pub(super) struct Raw {
     /// Bounds on what others can make the gateway hold.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// The socket for `chancery session` (`chancery serve`).
+    #[serde(default)]
+    pub(super) admin: Admin,
     /// OpenTelemetry; off unless an endpoint is set here or in `OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[serde(default)]
     pub(super) telemetry: Telemetry,
@@ -222,6 +225,8 @@ pub(super) struct Peer {
 pub(super) struct Bootstrap {
     /// Its file, mode 0600; made at start when missing.
     pub(super) file: At<String>,
+    /// Age at which a secret admits nobody any more, such as `30d`, by the time its file was written. Any age by default.
+    pub(super) max_age: Option<At<String>>,
 }
 
 /// Sessions and their tokens.
@@ -250,6 +255,10 @@ pub(super) struct Limits {
     pub(super) queued_messages: Option<At<usize>>,
     /// Sessions at once: 4096 by default.
     pub(super) sessions: Option<At<usize>>,
+    /// Sessions of one principal at once: 64 by default.
+    pub(super) sessions_per_principal: Option<At<usize>>,
+    /// Tool calls of one principal per second, over all its sessions; twice as many at once. Any number by default.
+    pub(super) calls_per_second: Option<At<usize>>,
     /// Records that wait for the log's writer: 8192 by default.
     pub(super) queued_records: Option<At<usize>>,
     /// How long a tool server may take to answer its handshake: `60s` by default.
@@ -258,6 +267,14 @@ pub(super) struct Limits {
     pub(super) request_read: Option<At<String>>,
     /// How long a stopped tool server may take before it is killed: `5s` by default.
     pub(super) grace: Option<At<String>>,
+}
+
+/// The socket for `chancery session`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    /// Its path, in a directory of mode 0700. Default: below `admin` in the state directory, named after the log's.
+    pub(super) socket: Option<At<String>>,
 }
 
 /// OpenTelemetry.

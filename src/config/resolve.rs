@@ -9,6 +9,7 @@ use super::diagnostic::Mistakes;
 use super::environment::Environment;
 use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
+use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::proxy::config::ListenConfig;
 use crate::{admission, attest, identity, telemetry};
@@ -38,12 +39,14 @@ impl Resolver<'_> {
         self.identity_for_servers(raw, &identity);
         let admission = self.admission(raw, &identity);
         let limits = self.limits(&raw.limits);
+        let log = self.log(&raw.log, &limits);
         Config {
             listen: self.listen(raw),
             address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
             servers: self.servers(&raw.servers),
             policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
-            log: self.log(&raw.log, &limits),
+            admin_socket: self.path_or(raw.admin.socket.as_ref(), |r| admin_socket(&r.state, &log.dir)),
+            log,
             identity,
             admission,
             session: self.session(&raw.session),
@@ -159,7 +162,10 @@ impl Resolver<'_> {
                 .collect(),
         });
         let bootstrap = raw.admission.bootstrap.as_ref();
-        let bootstrap = bootstrap.map(|raw| admission::BootstrapConfig { file: self.path(&raw.file) });
+        let bootstrap = bootstrap.map(|raw| admission::BootstrapConfig {
+            file: self.path(&raw.file),
+            max_age: raw.max_age.as_ref().map(|age| self.duration(Some(age), 0, 10, 3650 * 86_400)),
+        });
         let mtls = raw.admission.mtls.as_ref().map(|mtls| self.mtls(mtls, identity));
         let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
         admission::Config { peer, bootstrap, mtls, anonymous }
@@ -208,6 +214,12 @@ impl Resolver<'_> {
             in_flight: self.count(raw.in_flight.as_ref(), default.in_flight),
             queued_messages: self.count(raw.queued_messages.as_ref(), default.queued_messages),
             sessions: self.count(raw.sessions.as_ref(), default.sessions),
+            sessions_per_principal: self
+                .count(raw.sessions_per_principal.as_ref(), default.sessions_per_principal),
+            calls_per_second: raw
+                .calls_per_second
+                .as_ref()
+                .map(|calls| u32::try_from(self.count(Some(calls), 1)).unwrap_or(u32::MAX)),
             queued_records: self.count(raw.queued_records.as_ref(), default.queued_records),
             handshake: self.duration(raw.handshake.as_ref(), seconds(default.handshake), 1, 3600),
             request_read: self.duration(raw.request_read.as_ref(), seconds(default.request_read), 1, 3600),
@@ -321,6 +333,17 @@ impl Resolver<'_> {
         self.mistakes.add(span, "this is out of bounds", format!("from {least} to {most}"));
         instead
     }
+}
+
+/// `<state>/admin/<log's name>-<8 hex digits of its path's digest>.sock`: a log has one gateway, so each has a socket of
+/// its own.
+fn admin_socket(state: &Path, log: &Path) -> PathBuf {
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(24).collect();
+    let digest = Sha256Digest::of(log.as_os_str().as_encoded_bytes()).to_string();
+    let start = digest.get(..8).unwrap_or_default();
+    state.join("admin").join(format!("{name}-{start}.sock"))
 }
 
 const LISTEN_HELP: &str = "write, for example:\nlisten:\n  tcp: \"127.0.0.1:8080\"";

@@ -15,6 +15,10 @@ pub struct Limits {
     pub queued_messages: usize,
     /// Sessions at once.
     pub sessions: usize,
+    /// Sessions of one principal at once, handshakes under way included.
+    pub sessions_per_principal: usize,
+    /// Tool calls of one principal per second in the long run, twice as many at once; any number when absent.
+    pub calls_per_second: Option<u32>,
     /// Records that wait for the log's writer.
     pub queued_records: usize,
     /// How long a tool server may take to answer `initialize` or the gateway's own `tools/list`.
@@ -33,6 +37,8 @@ impl Default for Limits {
             in_flight: 256,
             queued_messages: 1024,
             sessions: 4096,
+            sessions_per_principal: 64,
+            calls_per_second: None,
             queued_records: 8192,
             handshake: Duration::from_secs(60),
             request_read: Duration::from_secs(30),

@@ -67,6 +67,8 @@ reasons!(
         NoEvidence => "no_evidence",
         /// A bearer that is no live bootstrap secret.
         WrongSecret => "wrong_secret",
+        /// The bootstrap secret, past the age that configuration lets it have.
+        SecretTooOld => "secret_too_old",
         /// The peer is not one that the configuration lets in.
         PeerNotAllowed => "peer_not_allowed",
         /// The kernel did not tell who the peer is.

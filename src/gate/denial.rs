@@ -4,6 +4,7 @@
 //! sentence for a person stands in `message`, because some clients show nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -78,6 +79,8 @@ pub(super) struct Denial<'a> {
     pub decision: Option<DecisionId>,
     pub policies: &'a [PolicyRef],
     pub attestation: Option<Sha256Digest>,
+    /// When to ask again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +93,9 @@ struct Data<'a> {
     reasons: Vec<Reason<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attestation: Option<Sha256Digest>,
+    /// Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +117,7 @@ impl<'a> Denial<'a> {
             decision: None,
             policies: &[],
             attestation: None,
+            retry_after: None,
         }
     }
 
@@ -123,6 +130,7 @@ impl<'a> Denial<'a> {
                 decision_id: self.decision,
                 reasons: Vec::new(),
                 attestation: self.attestation,
+                retry_after_ms: None,
             };
             let message = format!("Unknown tool: {tool}");
             return replies::error(self.id, INVALID_PARAMS, &message, Some(&data));
@@ -134,6 +142,7 @@ impl<'a> Denial<'a> {
             decision_id: self.decision,
             reasons,
             attestation: self.attestation,
+            retry_after_ms: self.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         };
         let from_policy = self.policies.iter().find_map(|policy| policy.reason.as_deref());
         let message = from_policy.or(self.detail).unwrap_or_else(|| sentence(self.reason));

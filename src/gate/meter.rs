@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -48,6 +49,12 @@ impl Bucket {
         }
     }
 
+    /// How long until one is left again; nothing if one is.
+    fn wait(&self) -> Duration {
+        let lacking = 1000_u64.saturating_sub(self.level);
+        Duration::from_millis(lacking.div_ceil(u64::from(self.allowance.per_second).max(1)))
+    }
+
     fn refill(&mut self, now: Timestamp) {
         let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
         let refill = millis.saturating_mul(u64::from(self.allowance.per_second));
@@ -75,6 +82,11 @@ impl<P: Clone + Eq + Hash> Quota<P> {
 
     /// Takes one from `party`'s bucket.
     pub(super) fn take(&self, party: &P, now: Timestamp) -> bool {
+        self.try_take(party, now).is_ok()
+    }
+
+    /// As [`Quota::take`]; tells how long to wait when there is none left.
+    pub(super) fn try_take(&self, party: &P, now: Timestamp) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock();
         if !buckets.contains_key(party) && buckets.len() >= self.limit {
             // Full buckets say nothing; without them there is room, or every party here has lately been refused.
@@ -83,10 +95,11 @@ impl<P: Clone + Eq + Hash> Quota<P> {
                 bucket.level < bucket.capacity()
             });
             if buckets.len() >= self.limit {
-                return false;
+                return Err(Duration::from_secs(1));
             }
         }
-        buckets.entry(party.clone()).or_insert_with(|| Bucket::full(self.allowance, now)).take(now)
+        let bucket = buckets.entry(party.clone()).or_insert_with(|| Bucket::full(self.allowance, now));
+        if bucket.take(now) { Ok(()) } else { Err(bucket.wait()) }
     }
 }
 
@@ -110,6 +123,16 @@ mod tests {
         assert_eq!([takes(101), takes(101)], [true, false]);
         assert_eq!([takes(50), takes(101)], [false, false], "the clock went back");
         assert_eq!([takes(1000), takes(1000), takes(1000)], [true, true, false]);
+    }
+
+    #[test]
+    fn whoever_is_refused_learns_when_it_would_not_be() {
+        let quota = Quota::new(Allowance { burst: 1, per_second: 4 }, 2);
+        let at = Timestamp::from_millis;
+        assert_eq!(quota.try_take(&principal(1), at(1000)), Ok(()));
+        assert_eq!(quota.try_take(&principal(1), at(1000)), Err(Duration::from_millis(250)));
+        assert_eq!(quota.try_take(&principal(1), at(1100)), Err(Duration::from_millis(150)));
+        assert_eq!(quota.try_take(&principal(1), at(1250)), Ok(()));
     }
 
     #[test]

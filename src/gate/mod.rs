@@ -9,6 +9,7 @@
 //!   `renew`: a session's beginning and its token; `filter`, `catalog`: lists and what they teach.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
+//! - `view`: what an operator is shown of a session.
 //! - [`observe`]: what is told to telemetry; `report`: one line in the operator's log for each decision.
 //!
 //! The lock of a session is held for its critical section and never across an await. The order of locks is: session,
@@ -40,6 +41,7 @@ mod route;
 mod session;
 mod standing;
 mod verdict;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,7 @@ pub use route::{Route, Transport};
 pub use session::Session;
 pub use standing::Standing;
 pub use verdict::{Arrival, DropReason, Refused, ResumeError, ServerVerdict, Verdict};
+pub use view::Overview;
 
 /// All sessions of a gateway, and what they share.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! How a session opens: `initialize` is decided and recorded, then it may go to the tool server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,9 +23,20 @@ use super::denial::{Denial, no_session_reply};
 use super::onward::Onward;
 use super::permit::{Permit, ToServer};
 use super::pipeline;
+use super::registry::Full;
 use super::route::Route;
 use super::session::{Session, Shared};
 use super::verdict::{Arrival, Refused, ResumeError};
+
+/// What whoever finds no room is told to wait: sessions end by their own clients, nobody knows when.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+const fn no_room(full: Full) -> &'static str {
+    match full {
+        Full::Gateway => "The gateway holds as many sessions as it may. Try again later.",
+        Full::Principal => "You hold as many sessions as one principal may. End one, or try again later.",
+    }
+}
 
 impl Gate {
     /// Takes `initialize`: decides `session/open`, records it (record 0 of the session's chain) and gives the
@@ -43,7 +55,7 @@ impl Gate {
         let id = frame.id().cloned();
         let refuse = |reason, reply: Option<Bytes>| {
             let reply = reply.unwrap_or_else(|| Denial::plain(id.as_ref(), reason).reply());
-            Refused { reason, reply }
+            Refused { reason, reply, retry_after: None }
         };
         let class = frame.method().map(methods::classify);
         let (Some(request), Kind::Request, Some(Class::Initialize)) = (frame.id(), frame.kind(), class)
@@ -57,14 +69,22 @@ impl Gate {
         let shared = self.new_session(admitted, route, SessionId::from_uuid(uuid), &frame);
         let session = Arc::new(Session { shared: Arc::clone(&shared) });
         let entered = self.house.registry.insert(Arc::clone(&session));
-        let Ok(open) = entered else { return Err(refuse(DenyReason::Limited, None)) };
-        self.house.parts.recorder.sessions(open);
+        // Where there is no room, that is recorded like any refusal, on the chain that ends with it.
+        let full = match entered {
+            Ok(open) => {
+                self.house.parts.recorder.sessions(open);
+                None
+            }
+            Err(full) => Some(full),
+        };
+        let detail = full.map(no_room);
+        let retry_after = full.map(|_| RETRY_AFTER);
 
         let mut onward = Onward::begin(&shared, &frame, at, Direction::Client);
         let matter = Matter {
             action: Action::SessionOpen,
             method: frame.method(),
-            refuse: None,
+            refuse: full.map(|_| DenyReason::Limited),
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
@@ -89,17 +109,20 @@ impl Gate {
                 // The chain ends in order; nothing rests on the record of that.
                 let _written_later = shared.end(CloseReason::Handshake);
                 let denial = Denial {
+                    detail,
                     decision: Some(decision),
                     policies: &policies,
                     attestation: Some(attestation),
+                    retry_after,
                     ..Denial::plain(Some(request), reason)
                 };
-                Err(refuse(reason, Some(denial.reply())))
+                Err(Refused { retry_after, ..refuse(reason, Some(denial.reply())) })
             }
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
                 shared.discard();
-                Err(refuse(reason, None))
+                let denial = Denial { detail, retry_after, ..Denial::plain(Some(request), reason) };
+                Err(Refused { retry_after, ..refuse(reason, Some(denial.reply())) })
             }
         }
     }

@@ -27,6 +27,9 @@ use super::verdict::{Arrival, DropReason, Verdict};
 /// How often a session's chain tells of someone else's use of its handle, at most.
 const MISMATCH_INTERVAL: Duration = Duration::from_secs(60);
 
+/// What is said to a principal that calls faster than it may.
+const TOO_FAST: &str = "You call tools faster than one principal may. Wait, and try again.";
+
 /// Whether an id is one that only the gateway's own requests have.
 pub(super) fn is_own_id(id: &RequestId) -> bool {
     matches!(id, RequestId::String(text) if text.starts_with(OWN_ID_PREFIX))
@@ -138,6 +141,9 @@ impl Shared {
             Err(reason) => return Verdict::Reply(Denial::plain(Some(id), reason).reply()),
         };
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
+        let wait = if refuse.is_none() && unrenewed.is_none() { self.too_fast(class) } else { None };
+        let detail = refuse.or(wait.map(|_| TOO_FAST));
+        let limited = wait.map(|_| DenyReason::Limited);
         let action = match class {
             Class::ToolCall => {
                 Action::ToolCall { name: frame.name().unwrap_or_default(), arguments: frame.arguments() }
@@ -148,7 +154,7 @@ impl Shared {
         let matter = Matter {
             action,
             method: Some(method),
-            refuse: refuse.map(|_| DenyReason::Malformed).or(unrenewed),
+            refuse: refuse.map(|_| DenyReason::Malformed).or(unrenewed).or(limited),
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
@@ -164,17 +170,18 @@ impl Shared {
                     None => Verdict::Reply(Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
                 }
             }
-            Outcome::Denied { decision, reason, policies, detail, attestation, hidden } => {
+            Outcome::Denied { decision, reason, policies, detail: found, attestation, hidden } => {
                 onward.end(Some(reason.as_str()));
                 let explained = policies.iter().any(|policy| policy.reason.is_some());
                 let as_unknown = self.house.parts.config.hidden_tools == HiddenTools::AsUnknown;
                 let unknown = reason == DenyReason::UnknownTool || (hidden && as_unknown && !explained);
                 let denial = Denial {
-                    detail: refuse.or(detail.as_deref()),
+                    detail: detail.or(found.as_deref()),
                     unknown_tool: unknown.then(|| frame.name()).flatten(),
                     decision: Some(decision),
                     policies: &policies,
                     attestation: Some(attestation),
+                    retry_after: wait,
                     ..Denial::plain(Some(id), reason)
                 };
                 Verdict::Reply(denial.reply())
@@ -182,9 +189,17 @@ impl Shared {
             Outcome::Unrecorded(reason) => {
                 let reason = unrenewed.unwrap_or(reason);
                 onward.end(Some(reason.as_str()));
-                Verdict::Reply(Denial::plain(Some(id), reason).reply())
+                let detail = detail.filter(|_| reason == DenyReason::Limited);
+                let denial = Denial { detail, retry_after: wait, ..Denial::plain(Some(id), reason) };
+                Verdict::Reply(denial.reply())
             }
         }
+    }
+
+    /// Takes a tool call from what the session's principal may do in a second; how long to wait if nothing is left.
+    fn too_fast(&self, class: Class) -> Option<Duration> {
+        let calls = self.house.calls.as_ref().filter(|_| class == Class::ToolCall)?;
+        calls.try_take(self.admitted.principal(), self.now()).err()
     }
 
     fn client_ping(self: &Arc<Self>, id: &RequestId, frame: &Frame) -> Verdict {

@@ -1,4 +1,5 @@
-//! The table of sessions: bounded, by id, and at most one live session for each bootstrap secret.
+//! The table of sessions: bounded in all and for each principal, by id, and at most one live session for each bootstrap
+//! secret.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,12 +9,14 @@ use parking_lot::Mutex;
 use crate::domain::binding::Binding;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::SessionId;
+use crate::domain::principal::Principal;
 
 use super::session::{Session, Shared};
 
 #[derive(Debug)]
 pub(super) struct Registry {
     limit: usize,
+    per_principal: usize,
     table: Mutex<Table>,
 }
 
@@ -22,23 +25,36 @@ struct Table {
     sessions: HashMap<SessionId, Arc<Session>>,
     /// The live session of each bootstrap secret.
     secrets: HashMap<Sha256Digest, SessionId>,
+    /// How many sessions each principal has.
+    principals: HashMap<Principal, usize>,
 }
 
 /// As many sessions as allowed are open.
-#[derive(Debug)]
-pub(super) struct Full;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Of the gateway.
+    Gateway,
+    /// Of this principal.
+    Principal,
+}
 
 impl Registry {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, table: Mutex::default() }
+    pub(super) fn new(limit: usize, per_principal: usize) -> Self {
+        Self { limit, per_principal, table: Mutex::default() }
     }
 
     /// Enters a session whose handshake begins; returns how many there are now.
     pub(super) fn insert(&self, session: Arc<Session>) -> Result<usize, Full> {
         let mut table = self.table.lock();
         if table.sessions.len() >= self.limit {
-            return Err(Full);
+            return Err(Full::Gateway);
         }
+        let principal = session.shared.admitted.principal();
+        let held = table.principals.get(principal).copied().unwrap_or_default();
+        if held >= self.per_principal {
+            return Err(Full::Principal);
+        }
+        table.principals.insert(principal.clone(), held + 1);
         table.sessions.insert(session.id(), session);
         Ok(table.sessions.len())
     }
@@ -65,6 +81,15 @@ impl Registry {
     pub(super) fn remove(&self, shared: &Shared) -> usize {
         let mut table = self.table.lock();
         let removed = table.sessions.remove(&shared.id);
+        let principal = shared.admitted.principal();
+        if removed.is_some()
+            && let Some(held) = table.principals.get_mut(principal)
+        {
+            *held -= 1;
+            if *held == 0 {
+                table.principals.remove(principal);
+            }
+        }
         if let Some(secret) = secret_of(shared)
             && table.secrets.get(&secret) == Some(&shared.id)
         {

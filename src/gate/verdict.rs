@@ -1,5 +1,7 @@
 //! What the gate answers: forward this, reply that, or drop it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::domain::refusal::DenyReason;
@@ -81,8 +83,10 @@ impl DropReason {
 pub struct Refused {
     /// Why, for metrics.
     pub reason: DenyReason,
-    /// The JSON-RPC error for the client (at HTTP 200).
+    /// The JSON-RPC error for the client: at HTTP 200, or at 429 with `retry_after`.
     pub reply: Bytes,
+    /// As many sessions as allowed are open: when to ask again.
+    pub retry_after: Option<Duration>,
 }
 
 /// A handle that leads to no session.

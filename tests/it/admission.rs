@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use crate::gateway::{Gateway, PATIENCE, chancery, is_kind, wait_for};
+use crate::gateway::{Gateway, PATIENCE, chancery, demo_server, is_kind, wait_for};
+use crate::puppet::{PERMIT_ALL, configured};
+use crate::raw::{Client, initialize, send, tcp};
 
 const STRANGERS: usize = 100_000;
 const BATCH: usize = 500;
@@ -150,4 +152,63 @@ fn strangers_who_hold_every_connection_leave_files_for_the_rest_and_the_other_li
     local.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(held);
+}
+
+#[test]
+fn a_secret_past_its_age_is_told_at_the_start_and_admits_nobody_until_it_is_rotated() {
+    let dir = configured(&format!("  demo: {}", demo_server()), PERMIT_ALL, "refusal_summary: 1s\n");
+    let path = dir.path().join("chancery.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("{ file: secret }", "{ file: secret, max_age: 30d }")).unwrap();
+    let secret = dir.path().join("secret");
+    let made = chancery(dir.path()).args(["bootstrap", "new"]).arg(&secret).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let month_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(31 * 86_400);
+    std::fs::File::options().append(true).open(&secret).unwrap().set_modified(month_ago).unwrap();
+    let path = dir.path().to_owned();
+    let gateway = Gateway::start_in(dir);
+    let said = gateway.said();
+    let told = format!("the bootstrap secret {} is older than", secret.display());
+    assert!(said.contains(&told) && said.contains("chancery bootstrap new"), "{said}");
+
+    let initialize = initialize("2025-11-25").to_string();
+    let post = |bearer: &str| {
+        let headers = [
+            ("host", "localhost"),
+            ("authorization", bearer),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        send(tcp(&gateway), "POST /mcp", &headers, initialize.as_bytes())
+    };
+    let refused = post(&gateway.bearer());
+    assert_eq!(refused.status, 401, "{refused:?}");
+    assert!(refused.header("www-authenticate").unwrap().contains("invalid_token"));
+    wait_for("its count", || {
+        let records = gateway.records();
+        let rows = records.iter().filter(|record| is_kind(record, "refusal-summary"));
+        let mut rows = rows.flat_map(|record| record["predicate"]["refusals"].as_array().unwrap());
+        rows.any(|row| row["reason"] == "secret_too_old").then_some(())
+    });
+    let output = chancery(&path).args(["bootstrap", "new"]).arg(&secret).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(post(&gateway.bearer()).status, 200);
+    assert_eq!(gateway.said().matches(&told).count(), 1, "once");
+}
+
+#[test]
+fn after_a_restart_no_token_of_before_opens_anything_and_the_secret_opens_one_session() {
+    let dir = configured(&format!("  demo: {}", demo_server()), PERMIT_ALL, "");
+    let gateway = Gateway::start_in(dir);
+    let before = Client::open(&gateway, "/mcp", "2025-11-25").session;
+    let gateway = Gateway::start_in(gateway.kill());
+    let client = Client::open(&gateway, "/mcp", "2025-11-25");
+    let headers: Vec<_> = client
+        .headers()
+        .into_iter()
+        .map(|(name, value)| (name, if name == "mcp-session-id" { before.as_str() } else { value }))
+        .collect();
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    assert_eq!(send(tcp(&gateway), "POST /mcp", &headers, body).status, 404);
+    assert_eq!(client.post(body).status, 200);
 }

@@ -139,6 +139,19 @@ impl Gateway {
         line.split_ascii_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// The processes that it has started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let parent = self.child.id().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let ours = ids.filter(|id| {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+            fields.next().is_some_and(|state| state != "Z") && fields.next() == Some(parent.as_str())
+        });
+        ours.collect()
+    }
+
     /// How many files it has open.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::refusal::DenyReason;
 
 #[tokio::test]
 async fn the_handshake_passes_unchanged_over_http_and_its_opening_is_recorded_first() {
@@ -198,8 +199,59 @@ async fn sessions_are_bounded() {
     let route = Route::new(server(), Transport::Tcp);
     let refused = world.gate.open(&secret(3), &route, initialize(), &Arrival::default()).await.unwrap_err();
     assert_eq!(json_of(&refused.reply)["error"]["code"], 429);
+    assert!(refused.retry_after.is_some());
     first.session.close(CloseReason::Client).await;
     let _third = world.open(&secret(3), Transport::Tcp).await;
+}
+
+#[tokio::test]
+async fn one_principals_sessions_are_bounded_and_cost_no_other_its_own() {
+    let limits = Limits { sessions_per_principal: 1, ..Limits::default() };
+    let world = World::with(Terms { limits, ..Terms::default() });
+    let route = Route::new(server(), Transport::Tcp);
+    let open = || async {
+        let admitted = process(7);
+        world.gate.open(&admitted, &route, initialize(), &Arrival::default()).await
+    };
+    let (first, permit) = open().await.unwrap();
+    let refused = open().await.unwrap_err();
+    assert_eq!(refused.reason, DenyReason::Limited, "a handshake under way counts");
+    assert!(refused.retry_after.is_some());
+    let reply = json_of(&refused.reply);
+    assert_eq!(
+        (&reply["error"]["code"], &reply["error"]["data"]["reason"]),
+        (&json!(429), &json!("limited"))
+    );
+    assert!(reply["error"]["data"]["retryAfterMs"].as_u64().unwrap() > 0);
+    assert_eq!(world.gate.open_sessions(), 1);
+    let _other = world.open(&secret(7), Transport::Tcp).await;
+    drop(permit);
+    first.close(CloseReason::Client).await;
+    let _again = open().await.unwrap();
+    let records = world.verified().await;
+    let limited =
+        of_kind(&records, "decision").into_iter().filter(|record| record["denyReason"] == "limited");
+    assert_eq!(limited.count(), 1);
+}
+
+#[tokio::test]
+async fn calls_beyond_a_principals_rate_are_refused_recorded_and_told_when_to_come_again() {
+    let limits = Limits { calls_per_second: Some(1), ..Limits::default() };
+    let world = World::with(Terms { limits, ..Terms::default() });
+    let open = world.http().await;
+    let other = world.open(&process(7), Transport::Tcp).await;
+    for id in 1..=2 {
+        let _ = forwarded(open.call(id, "read", "/public/a").await);
+    }
+    let refused = replied(open.call(3, "read", "/public/a").await);
+    let data = &refused["error"]["data"];
+    assert_eq!((&refused["error"]["code"], &data["reason"]), (&json!(429), &json!("limited")), "{refused}");
+    assert_eq!(data["retryAfterMs"], 1000);
+    assert!(data["attestation"].is_string() && data["decisionId"].is_string(), "{data}");
+    let _ = forwarded(other.call(1, "read", "/public/a").await);
+    world.clock.set(world.clock.now().plus(std::time::Duration::from_secs(1)));
+    let _ = forwarded(open.call(4, "read", "/public/a").await);
+    world.verified().await;
 }
 
 #[tokio::test]

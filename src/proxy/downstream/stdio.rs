@@ -173,7 +173,7 @@ impl Runner {
     }
 
     async fn initialize(&mut self, frame: Frame, id: RequestId) -> bool {
-        let admitted = match self.parts.admission.admit(&Origin::Parent, None) {
+        let admitted = match self.parts.admission.admit(&Origin::Parent, None).await {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let message = format!("this process is not admitted: {refused}");
@@ -253,7 +253,7 @@ impl Runner {
         Box::pin(async move {
             let request = request_id(&frame);
             // Evidence is collected anew for every message: the parent may have changed.
-            let admitted = match admission.admit(&Origin::Parent, None) {
+            let admitted = match admission.admit(&Origin::Parent, None).await {
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     let message = format!("this process is not admitted: {refused}");

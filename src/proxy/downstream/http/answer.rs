@@ -2,10 +2,11 @@
 //! the session's token.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -62,6 +63,13 @@ pub(super) fn denied(id: &RequestId, code: i64, message: &str) -> Response<Body>
     json(StatusCode::OK, replies::error(Some(id), code, message, None::<&()>))
 }
 
+/// No session opens now; after `wait` one might (RFC 6585 §4).
+pub(super) fn later(reply: Bytes, wait: Duration) -> Response<Body> {
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, reply);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    response
+}
+
 /// The method is not served here.
 pub(super) fn method_not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
@@ -86,6 +94,9 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
     let (status, message) = match reason {
         AdmissionRefusal::NoEvidence => (StatusCode::UNAUTHORIZED, "no evidence of who is asking"),
         AdmissionRefusal::WrongSecret => (StatusCode::UNAUTHORIZED, "this bearer admits nobody"),
+        AdmissionRefusal::SecretTooOld => {
+            (StatusCode::UNAUTHORIZED, "this bearer is too old: the gateway's operator has to make a new one")
+        }
         AdmissionRefusal::PeerNotAllowed => (StatusCode::FORBIDDEN, "this process is not admitted"),
         AdmissionRefusal::PeerUnknown => (StatusCode::FORBIDDEN, "this process is not known"),
         AdmissionRefusal::TlsHandshake | AdmissionRefusal::SvidNotAllowed => {
@@ -105,7 +116,9 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
     }
     if bearer && status == StatusCode::UNAUTHORIZED {
         let challenge = match reason {
-            AdmissionRefusal::WrongSecret => "Bearer realm=\"chancery\", error=\"invalid_token\"",
+            AdmissionRefusal::WrongSecret | AdmissionRefusal::SecretTooOld => {
+                "Bearer realm=\"chancery\", error=\"invalid_token\""
+            }
             _ => "Bearer realm=\"chancery\"",
         };
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -88,7 +88,7 @@ async fn bind_tcp(
 
 /// A socket's file, removed with the listener.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -97,7 +97,11 @@ impl Drop for SocketFile {
     }
 }
 
-async fn bind_unix(path: &Path) -> std::io::Result<(UnixListener, SocketFile)> {
+/// Listens on a path, mode 0600, where nobody listens yet.
+///
+/// # Errors
+/// When somebody does, something else is in its place, or the path can't be made.
+pub async fn bind_unix(path: &Path) -> std::io::Result<(UnixListener, SocketFile)> {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
     if let Ok(meta) = tokio::fs::symlink_metadata(path).await {
         if !meta.file_type().is_socket() {

@@ -28,7 +28,7 @@ mod listen;
 mod post;
 mod service;
 
-pub use listen::{BindError, Listeners};
+pub use listen::{BindError, Listeners, SocketFile, bind_unix};
 
 /// What a listener tells about the gateway to anyone.
 pub trait Published: Send + Sync + fmt::Debug {

@@ -127,7 +127,7 @@ impl Call<'_> {
             let (session, permit) = match server.gate.open(&admitted, &route, frame, &arrival).await {
                 Ok(opened) => opened,
                 Err(refused) => {
-                    opened.send(Err(refused.reply)).ok();
+                    opened.send(Err((refused.reply, refused.retry_after))).ok();
                     return;
                 }
             };
@@ -147,13 +147,14 @@ impl Call<'_> {
                     tracing::error!(error = &error as &dyn std::error::Error, "no tool server");
                     session.close(CloseReason::Handshake).await;
                     // The command and what is wrong with it are the operator's to know.
-                    opened.send(Err(unavailable(&id, "the tool server can't be started"))).ok();
+                    opened.send(Err((unavailable(&id, "the tool server can't be started"), None))).ok();
                 }
             }
         });
         let session = match opening.await {
             Ok(Ok(session)) => session,
-            Ok(Err(reply)) => return answer::json(StatusCode::OK, reply),
+            Ok(Err((reply, None))) => return answer::json(StatusCode::OK, reply),
+            Ok(Err((reply, Some(wait)))) => return answer::later(reply, wait),
             Err(_task_died) => return answer::denied(&id, 503, "the session could not be opened"),
         };
         // The handle goes out with the head, and exists only once the handshake is answered: so all waits for that.

@@ -66,7 +66,7 @@ impl Server {
         let shown = head.headers.contains_key(AUTHORIZATION);
         let authorization = single(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes);
         let authorization = authorization.or(shown.then_some(b"".as_slice()));
-        let admitted = match self.admission.admit(origin, authorization) {
+        let admitted = match self.admission.admit(origin, authorization).await {
             Ok(admitted) => admitted,
             // Admission counted it.
             Err(reason) => return answer::not_admitted(reason, self.bearer && listener == Listener::Tcp),

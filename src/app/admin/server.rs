@@ -1,0 +1,179 @@
+//! The gateway's side of the operator's socket.
+
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{LONGEST_LINE, Line, Request, SessionRow, Trouble};
+use crate::gate::Gate;
+use crate::proxy::downstream::http::{SocketFile, bind_unix};
+
+/// Connections at once.
+const CONNECTIONS: usize = 8;
+
+/// How long one exchange may take. The record of a close is waited for within it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Others could reach it.
+    #[error("others can reach the directory of the admin socket, {directory}, which has mode {mode:04o}")]
+    WideOpen {
+        /// The directory.
+        directory: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The directory is another user's, or no directory.
+    #[error("the directory of the admin socket, {0}, is not a directory of the gateway's user")]
+    NotOurs(String),
+    /// It can't be made.
+    #[error("can't listen on the admin socket {path}: {source}")]
+    Bind {
+        /// Where.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl AdminError {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::WideOpen { directory, .. } => {
+                format!("chmod 700 {directory}, or let `admin.socket` name a path in a directory of its own")
+            }
+            Self::NotOurs(_) => {
+                "let `admin.socket` name a path in a directory of the gateway's user".to_owned()
+            }
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another gateway has it: let `admin.socket` name another path".to_owned()
+            }
+            Self::Bind { .. } => "let `admin.socket` name another path, of at most 107 bytes".to_owned(),
+        }
+    }
+}
+
+/// A socket that nobody is answered on yet.
+#[derive(Debug)]
+pub(in crate::app) struct AdminSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+impl AdminSocket {
+    /// Binds it, mode 0600, in a directory of mode 0700 that is made if it is missing.
+    pub(in crate::app) async fn bind(path: &Path) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Bind { path: path.display().to_string(), source };
+        let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        private(directory, &std::fs::metadata(directory).map_err(failed)?)?;
+        let (listener, file) = bind_unix(path).await.map_err(failed)?;
+        Ok(Self { listener, file })
+    }
+
+    /// Answers until `stop`; the socket's file goes with it.
+    pub(in crate::app) async fn serve(self, gate: Arc<Gate>, stop: CancellationToken) {
+        let Self { listener, file } = self;
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let accepting = async {
+            while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection to the admin socket was not accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move {
+                    match tokio::time::timeout(PATIENCE, exchange(&gate, stream)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, "an exchange on the admin socket broke off")
+                        }
+                        Err(_) => tracing::debug!("an exchange on the admin socket took too long"),
+                    }
+                    drop(slot);
+                });
+            }
+        };
+        stop.run_until_cancelled(accepting).await;
+        drop(file);
+    }
+}
+
+fn private(directory: &Path, meta: &Metadata) -> Result<(), AdminError> {
+    let name = || directory.display().to_string();
+    if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(AdminError::NotOurs(name()));
+    }
+    match meta.mode() & 0o7777 {
+        mode if mode & 0o077 != 0 => Err(AdminError::WideOpen { directory: name(), mode }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the gateway's sessions are this user's affair.
+fn may_ask(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+async fn exchange(gate: &Gate, mut stream: UnixStream) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let answer = if may_ask(uid) {
+        let mut line = Vec::new();
+        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+        BufReader::new((&mut stream).take(longest)).read_until(b'\n', &mut line).await?;
+        match serde_json::from_slice(&line) {
+            Ok(request) => answer(gate, request, uid).await,
+            Err(_) => vec![Line::Error(Trouble::Malformed)],
+        }
+    } else {
+        tracing::warn!(uid, "another user was refused on the admin socket");
+        vec![Line::Error(Trouble::Permission)]
+    };
+    let mut text = Vec::new();
+    for line in &answer {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
+    stream.write_all(&text).await?;
+    stream.shutdown().await
+}
+
+async fn answer(gate: &Gate, request: Request, uid: u32) -> Vec<Line> {
+    let unknown = || vec![Line::Error(Trouble::UnknownSession)];
+    match request {
+        Request::List {} => {
+            let mut seen: Vec<_> = gate.sessions().iter().map(|session| session.overview()).collect();
+            seen.sort_by_key(|session| (session.opened.as_millis(), session.id));
+            let rows = seen.into_iter().map(|seen| Line::Session(Box::new(SessionRow::from(seen))));
+            rows.chain([Line::Done {}]).collect()
+        }
+        Request::Show { sid } => {
+            let found = gate.sessions().into_iter().find(|session| session.id() == sid);
+            found.map_or_else(unknown, |session| {
+                vec![Line::Session(Box::new(SessionRow::from(session.overview()))), Line::Done {}]
+            })
+        }
+        Request::Revoke { sid } => {
+            if !gate.revoke(&sid).await {
+                return unknown();
+            }
+            tracing::warn!(target: "chancery::session", session = %sid, uid, "a session was revoked");
+            vec![Line::Done {}]
+        }
+    }
+}
