@@ -47,6 +47,11 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// Whether another gateway listens there.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
@@ -56,7 +61,7 @@ impl AdminError {
             Self::NotOurs(_) => {
                 "let `admin.socket` name a path in a directory of the gateway's user".to_owned()
             }
-            Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            _ if self.is_in_use() => {
                 "another gateway has it: let `admin.socket` name another path".to_owned()
             }
             Self::Bind { .. } => "let `admin.socket` name another path, of at most 107 bytes".to_owned(),
@@ -132,10 +137,11 @@ fn may_ask(uid: u32) -> bool {
 
 async fn exchange(gate: &Gate, mut stream: UnixStream) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
+    // Read whoever asks, so that nobody's answer is lost in what was not read.
+    let mut line = Vec::new();
+    let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+    BufReader::new((&mut stream).take(longest)).read_until(b'\n', &mut line).await?;
     let answer = if may_ask(uid) {
-        let mut line = Vec::new();
-        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
-        BufReader::new((&mut stream).take(longest)).read_until(b'\n', &mut line).await?;
         match serde_json::from_slice(&line) {
             Ok(request) => answer(gate, request, uid).await,
             Err(_) => vec![Line::Error(Trouble::Malformed)],
