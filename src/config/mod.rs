@@ -22,6 +22,7 @@ mod signing;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod values;
 
 pub use diagnostic::{ConfigError, Mistake};

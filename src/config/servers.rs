@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use super::located::At;
 use super::raw;
 use super::resolve::Resolver;
+use super::texts::Texts;
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
 use crate::proxy::config::{ChildConfig, HttpConfig, ServerConfig, ServerKind};
@@ -81,7 +82,7 @@ impl Resolver<'_> {
     }
 
     /// Who the server must prove to be.
-    fn spiffe_ids(&mut self, url: &At<String>, raw: &raw::Texts) -> Vec<SpiffeId> {
+    fn spiffe_ids(&mut self, url: &At<String>, raw: &Texts) -> Vec<SpiffeId> {
         if let Some(first) = raw.0.first()
             && !url.value.starts_with("https:")
         {
