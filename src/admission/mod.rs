@@ -158,8 +158,8 @@ impl Admission {
     }
 
     /// Whether nobody can show any more what this binding rests on, because the bootstrap secret was replaced or
-    /// is too old, or the trust domain is not believed any more. What is bound to it is to end: a stream that is open asks for no
-    /// evidence again.
+    /// is too old, or the trust domain is not believed any more. What is bound to it is to end: a stream that is
+    /// open asks for no evidence again.
     pub fn has_outlived(&self, binding: &Binding) -> bool {
         match (binding, &self.secret) {
             (Binding::Bootstrap { secret_sha256 }, Some(secret)) => secret.has_outlived(*secret_sha256),

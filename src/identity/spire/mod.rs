@@ -2,8 +2,9 @@
 //!
 //! [`spiffe::X509Source`] keeps the stream; every update is checked here before anything signs with it: the chain
 //! leads to the update's own bundle, the key is the leaf's, the leaf is an SVID that may sign, on P-256 or P-384. An
-//! update that fails is refused and named, and the key in use stays, if the update's bundle vouches for it. Private keys live in memory only; the public
-//! chains are kept in a directory, so that a gateway that starts again still answers for the tokens it issued.
+//! update that fails is refused and named, and the key in use stays, if the update's bundle vouches for it. Private
+//! keys live in memory only; the public chains are kept in a directory, so that a gateway that starts again still
+//! answers for the tokens it issued.
 
 mod choice;
 mod error;
