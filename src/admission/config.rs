@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::mtls::MtlsConfig;
+use super::oidc::OidcConfig;
 use crate::domain::digest::Sha256Digest;
 
 /// Which evidence is accepted. By default none: nobody is admitted.
@@ -17,6 +18,8 @@ pub struct Config {
     pub mtls: Option<MtlsConfig>,
     /// Whoever shows nothing on a loopback TCP listener.
     pub anonymous: bool,
+    /// Holders of a token of these issuers (HTTP).
+    pub oidc: Vec<OidcConfig>,
 }
 
 /// Which local processes are let in.

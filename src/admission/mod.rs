@@ -21,12 +21,15 @@ use crate::domain::refusal::AdmissionRefusal;
 pub mod bootstrap;
 mod config;
 pub mod mtls;
+mod oidc;
 pub mod peer;
 mod refusals;
 
 use bootstrap::{BootstrapSecret, Checked};
 pub use config::{BootstrapConfig, Config, ExecutableRule, PeerConfig};
 pub use mtls::{ConnectionSvid, MtlsConfig, TrustDomains};
+use oidc::Bearers;
+pub use oidc::{Algorithm, Authorization, FetchError, GroupsConfig, OidcConfig};
 pub use peer::ConnectionPeer;
 use peer::Processes;
 pub use refusals::{Listener, RefusalCount, Refusals};
@@ -62,6 +65,9 @@ pub enum AdmissionError {
     /// The bootstrap secret's file is not usable.
     #[error(transparent)]
     Bootstrap(#[from] bootstrap::SecretFileError),
+    /// Issuers can't be asked.
+    #[error(transparent)]
+    Issuers(#[from] FetchError),
 }
 
 /// Wrong secrets that one listener hears out in a minute; beyond it they are refused as `rate_limited`. The
@@ -78,6 +84,7 @@ pub struct Admission {
     trust: Option<Arc<dyn TrustDomains>>,
     anonymous: bool,
     clock: Clock,
+    bearers: Option<Bearers>,
     processes: Processes,
     guesses: Guesses,
     refusals: Arc<Refusals>,
@@ -87,9 +94,14 @@ impl Admission {
     /// Reads the bootstrap secret, if one is configured.
     ///
     /// # Errors
-    /// When the secret's file is missing, not ours, open to others or not a 256-bit secret.
+    /// When the secret's file is missing, not ours, open to others or not a 256-bit secret; when no TLS client for
+    /// issuers can be set up.
     pub fn open(config: Config, clock: Clock, recorder: SharedRecorder) -> Result<Self, AdmissionError> {
         let secret = config.bootstrap.map(|b| BootstrapSecret::open(b, clock.clone())).transpose()?;
+        let bearers = match config.oidc.is_empty() {
+            true => None,
+            false => Some(Bearers::new(config.oidc, &clock)?),
+        };
         Ok(Self {
             peer: config.peer,
             secret,
@@ -97,6 +109,7 @@ impl Admission {
             trust: None,
             anonymous: config.anonymous,
             clock: clock.clone(),
+            bearers,
             processes: Processes::default(),
             guesses: Guesses::new(clock),
             refusals: Arc::new(Refusals::new(recorder)),

@@ -146,6 +146,7 @@ fn an_unusable_secret_file_is_named_with_its_fix() {
     let dir = tempfile::tempdir().unwrap();
     let error = |path: &Path| match open(path) {
         Err(AdmissionError::Bootstrap(error)) => error,
+        Err(AdmissionError::Issuers(error)) => panic!("{error}"),
         Ok(_) => panic!("{} was taken", path.display()),
     };
     let missing = dir.path().join("missing");

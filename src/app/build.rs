@@ -134,7 +134,7 @@ async fn telemetry(config: &Config) -> Result<Telemetry, StartError> {
 
 fn admission(
     config: &Config,
-    identity: &Identity,
+    identity: &Arc<Identity>,
     clock: &Clock,
     telemetry: &Telemetry,
     tell: &(dyn Fn(&str) + Sync),
@@ -149,7 +149,8 @@ fn admission(
         let _there_was_none = bootstrap::create(&secret.file)?;
         tell(&format!("made a bootstrap secret in {}", secret.file.display()));
     }
-    let admission = Admission::open(config.clone(), clock.clone(), telemetry.recorder())?;
+    let own: Arc<dyn PublicKeySource> = Arc::<Identity>::clone(identity);
+    let admission = Admission::open(config.clone(), clock.clone(), telemetry.recorder())?.knowing(own);
     Ok(Arc::new(match identity.tls() {
         Some(tls) => admission.believing(Arc::new(tls.clone())),
         None => admission,

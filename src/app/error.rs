@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::admin::server::AdminError;
 use super::command::CommandError;
 use super::policies::PolicyFilesError;
-use crate::admission::AdmissionError;
 use crate::admission::bootstrap::SecretFileError;
+use crate::admission::{AdmissionError, FetchError};
 use crate::attest::{AppendError, LogError};
 use crate::domain::ids::ServerName;
 use crate::domain::random::RandomError;
@@ -71,6 +71,9 @@ pub enum StartError {
     /// The operator's socket can't be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Issuers of bearer tokens can't be asked.
+    #[error(transparent)]
+    Issuers(FetchError),
     /// The process can't be set up.
     #[error("{what}: {source}")]
     System {
@@ -86,8 +89,10 @@ pub enum StartError {
 
 impl From<AdmissionError> for StartError {
     fn from(error: AdmissionError) -> Self {
-        let AdmissionError::Bootstrap(error) = error;
-        Self::Secret(error)
+        match error {
+            AdmissionError::Bootstrap(error) => Self::Secret(error),
+            AdmissionError::Issuers(error) => Self::Issuers(error),
+        }
     }
 }
 

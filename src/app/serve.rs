@@ -86,6 +86,7 @@ pub async fn serve(
         jwks_url_tls: base_tls.map(jwks),
         published,
         bearer: config.admission.bootstrap.is_some(),
+        public_url: config.listen.public_url.as_deref().map(Arc::from),
         limits: config.limits.clone(),
     };
     if let Err(error) = write_addresses(config.address_file.as_deref(), &addresses) {

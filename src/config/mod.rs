@@ -14,6 +14,7 @@ mod diagnostic;
 mod environment;
 mod evidence;
 mod located;
+mod oidc;
 mod raw;
 mod resolve;
 mod schema;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
 use super::located::{At, range};
+use super::oidc::Oidc;
 use super::texts::Texts;
 
 /// Configuration of chancery, an authorization gateway for the Model Context Protocol.
@@ -67,6 +68,9 @@ pub(super) struct Listen {
     /// Origins that a browser may call from, such as `http://localhost:6274`; none by default.
     #[serde(default)]
     pub(super) allowed_origins: Vec<At<String>>,
+    /// The URL by which clients know the gateway, such as `https://mcp.example.org`, where something in front of it
+    /// ends TLS. Clients without a token are told it; by default it is the `Host` that they called.
+    pub(super) public_url: Option<At<String>>,
     /// A file that the bound addresses are written to, one URL a line, once the gateway is ready.
     pub(super) address_file: Option<At<String>>,
 }
@@ -193,6 +197,9 @@ pub(super) struct Admission {
     pub(super) mtls: Option<At<Mtls>>,
     /// Whoever shows nothing on `listen.tcp`: every process of this machine. False by default, warned about.
     pub(super) anonymous: Option<At<bool>>,
+    /// Bearer tokens of issuers, on HTTP.
+    #[serde(default)]
+    pub(super) oidc: Vec<At<Oidc>>,
 }
 
 /// Which workloads are let in; one of the lists at least. Where both stand, both must fit.

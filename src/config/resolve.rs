@@ -79,13 +79,13 @@ impl Resolver<'_> {
         let Some(listen) = &raw.listen else { return };
         self.evidence_of_listeners(&listen.value, &raw.admission);
         let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
-        if let (Some(tcp), None, false) = (&listen.value.tcp, &raw.admission.bootstrap, anonymous) {
+        let bearer = raw.admission.bootstrap.is_some() || !raw.admission.oidc.is_empty();
+        if let (Some(tcp), false, false) = (&listen.value.tcp, bearer, anonymous) {
             let help = "a TCP connection alone proves nothing; write:\nadmission:\n  bootstrap:\n    file: \
                         ./bootstrap.secret";
             self.mistakes.add(&tcp.span, "this listener has no evidence configured", help);
         }
-        if let (Some(unix), None, None) = (&listen.value.unix, &raw.admission.bootstrap, &raw.admission.peer)
-        {
+        if let (Some(unix), false, None) = (&listen.value.unix, bearer, &raw.admission.peer) {
             let help = "say whom to let in; for your own processes write:\nadmission:\n  peer: {}";
             self.mistakes.add(&unix.span, "this listener has no evidence configured", help);
         }
@@ -115,6 +115,7 @@ impl Resolver<'_> {
             unix: self.optional_path(listen.unix.as_ref()),
             allowed_hosts: texts(&listen.allowed_hosts),
             allowed_origins: texts(&listen.allowed_origins),
+            public_url: listen.public_url.as_ref().and_then(|url| self.public_url(url)),
         }
     }
 
@@ -168,7 +169,8 @@ impl Resolver<'_> {
         });
         let mtls = raw.admission.mtls.as_ref().map(|mtls| self.mtls(mtls, identity));
         let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
-        admission::Config { peer, bootstrap, mtls, anonymous }
+        let oidc = self.oidc(&raw.admission.oidc);
+        admission::Config { peer, bootstrap, mtls, anonymous, oidc }
     }
 
     fn executable(&mut self, rule: &At<String>) -> Option<admission::ExecutableRule> {

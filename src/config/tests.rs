@@ -340,3 +340,32 @@ fn anonymous_is_evidence_for_loopback_tcp_and_for_nothing_else() {
     assert_eq!(unix.len(), 2, "{unix:?}");
     assert!(unix.iter().any(|mistake| mistake.contains("without `listen.tcp`")), "{unix:?}");
 }
+
+#[test]
+fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
+    let rest = "listen: { tcp: \"127.0.0.1:0\" }\nservers: { a: { command: a } }\nadmission: { oidc: ";
+    let good = "[{ issuer: \"https://login.example.org\", audience: chancery, groups: { claim: roles } }] }";
+    let config = parse(&format!("{rest}{good}")).unwrap();
+    let [issuer] = config.admission.oidc.as_slice() else { panic!("{config:?}") };
+    assert_eq!(issuer.algorithms, admission::Algorithm::ALL);
+    assert_eq!((issuer.groups.as_ref().unwrap().prefix.as_str(), issuer.allow_private), ("oidc:", false));
+    for (entry, told) in [
+        ("{ issuer: \"http://login.example.org\", audience: a }", "is not https"),
+        ("{ issuer: login, audience: a }", "is not an https URL"),
+        ("{ issuer: \"https://a.org/?x=1\", audience: a }", "neither query nor fragment"),
+        ("{ issuer: \"https://a.org\", audience: [] }", "`audience` names nothing"),
+        ("{ issuer: \"https://a.org\" }", "audience"),
+        ("{ issuer: \"https://a.org\", audience: a, algorithms: [HS256] }", "`HS256` is not accepted"),
+        ("{ issuer: \"https://a.org\", audience: a, scopes: [\"a b\"] }", "is not a scope"),
+        ("{ issuer: \"https://a.org\", audience: a, jwks_url: \"http://a.org\" }", "is not https"),
+        (
+            "{ issuer: \"https://a.org\", audience: a, groups: { claim: g, prefix: \"uid:\" } }",
+            "can't stand before groups",
+        ),
+    ] {
+        let found = mistakes(&format!("{rest}[{entry}] }}"));
+        assert!(found.iter().any(|mistake| mistake.contains(told)), "{entry}: {found:?}");
+    }
+    let found = mistakes(&format!("{}{good}", rest.replace("tcp:", "public_url: \"https://a.org/x\", tcp:")));
+    assert!(found[0].contains("is not such a URL"), "{found:?}");
+}

@@ -62,6 +62,14 @@ impl Evidence {
         }
     }
 
+    /// Digest of the bearer token that it rests on: another one of the same subject may prove other groups.
+    pub fn bearer(&self) -> Option<Sha256Digest> {
+        match self {
+            Self::Oidc(oidc) => Some(oidc.token_sha256),
+            Self::Peer(_) | Self::Bootstrap(_) | Self::Mtls(_) | Self::Anonymous => None,
+        }
+    }
+
     /// The groups that it proves, named as policies name them.
     pub fn groups(&self) -> &[String] {
         match self {

@@ -81,6 +81,14 @@ reasons!(
         SvidExpired => "svid_expired",
         /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
         Origin => "origin_not_allowed",
+        /// A bearer token that is malformed, forged, expired, for another audience, or of nobody that is believed.
+        InvalidToken => "invalid_token",
+        /// A bearer token that is valid and lacks a scope.
+        InsufficientScope => "insufficient_scope",
+        /// A bearer token whose key no issuer has.
+        UnknownKey => "unknown_key",
+        /// A bearer token whose issuer's keys can't be fetched at the moment.
+        IssuerUnavailable => "issuer_unavailable",
         /// More guesses than the rate limit lets through.
         RateLimited => "rate_limited",
     }

@@ -31,7 +31,7 @@ pub(super) struct Matter<'a> {
     pub(super) received: &'a [u8],
     pub(super) forwarded: &'a [u8],
     pub(super) trace: Option<TraceContext>,
-    /// Who asks, where it is not the session's own client.
+    /// The admission of the message's own request; of the session's first one where absent.
     pub(super) by: Option<&'a Admitted>,
     pub(super) enter: Enter<'a>,
 }
@@ -213,6 +213,9 @@ impl Shared {
             return Err(DenyReason::SessionOver);
         }
         let (engine, epoch) = parts.engines.snapshot();
+        if let Some(by) = matter.by {
+            self.hear(&mut core, &engine, by);
+        }
         let refused = matter.refuse.or_else(|| self.refused(&core, matter, &engine));
         let ruling = match refused {
             Some(_) => None,

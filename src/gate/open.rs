@@ -11,7 +11,7 @@ use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
 use crate::domain::revision::Revision;
-use crate::policy::{Action, Direction, SessionFacts};
+use crate::policy::{Action, Direction, Engine, SessionFacts};
 use crate::token::Client;
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind};
@@ -25,7 +25,7 @@ use super::permit::{Permit, ToServer};
 use super::pipeline;
 use super::registry::Full;
 use super::route::Route;
-use super::session::{Session, Shared};
+use super::session::{Core, Session, Shared};
 use super::verdict::{Arrival, Refused, ResumeError};
 
 /// What whoever finds no room is told to wait: sessions end by their own clients, nobody knows when.
@@ -187,5 +187,17 @@ impl Shared {
     /// Whether `admitted` is of the same process, secret or subject as the session.
     pub(super) fn is_bound_to(&self, admitted: &Admitted) -> bool {
         self.admitted.binding() == admitted.binding() && self.admitted.principal() == admitted.principal()
+    }
+
+    /// From now on policies see the groups that this request's bearer proves, and none that only an earlier one did.
+    pub(super) fn hear(&self, core: &mut Core, engine: &Engine, admitted: &Admitted) {
+        let bearer = admitted.evidence().bearer();
+        if bearer == core.bearer || !self.is_bound_to(admitted) {
+            return;
+        }
+        core.bearer = bearer;
+        let mut facts = core.entities.facts().clone();
+        facts.groups = admitted.evidence().groups().to_vec();
+        core.entities = Arc::new(engine.session_principal(&facts));
     }
 }

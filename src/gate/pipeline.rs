@@ -158,7 +158,7 @@ impl Shared {
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
-            by: None,
+            by: Some(admitted),
             enter: Enter::OfClient { id, progress: frame.progress_token(), kind },
         };
         match self.decide(&matter, &mut onward.span).await {
@@ -270,7 +270,7 @@ impl Shared {
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
-            by: None,
+            by: Some(admitted),
             enter: Enter::Nothing,
         };
         let outcome = self.decide(&matter, &mut onward.span).await;

@@ -75,6 +75,8 @@ pub(super) enum Phase {
 pub(super) struct Core {
     pub(super) phase: Phase,
     pub(super) entities: Arc<SessionEntities>,
+    /// The bearer that the entities' groups are of, where there is one.
+    pub(super) bearer: Option<Sha256Digest>,
     /// Tool calls permitted so far.
     pub(super) calls: u64,
     pub(super) allowed: u64,
@@ -138,6 +140,7 @@ impl Shared {
         let core = Core {
             phase: Phase::Opening,
             entities: Arc::new(entities),
+            bearer: admitted.evidence().bearer(),
             calls: 0,
             allowed: 0,
             denied: 0,

@@ -65,4 +65,6 @@ pub struct ListenConfig {
     pub allowed_hosts: Vec<String>,
     /// Origins that a browser may call from, such as `http://localhost:6274`; none by default.
     pub allowed_origins: Vec<String>,
+    /// Scheme, host and port by which clients know the gateway; what they call it when absent.
+    pub public_url: Option<String>,
 }

@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod mtls;
 mod mtls_admission;
+mod oidc;
 mod policy;
 mod puppet;
 mod raw;

@@ -119,14 +119,19 @@ fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
 pub(crate) struct Client<'a> {
     gateway: &'a Gateway,
     path: &'a str,
-    bearer: String,
+    pub(crate) bearer: String,
     pub(crate) session: String,
 }
 
 impl<'a> Client<'a> {
     /// Opens a session at `path`.
     pub(crate) fn open(gateway: &'a Gateway, path: &'a str, revision: &str) -> Self {
-        let mut client = Self { gateway, path, bearer: gateway.bearer(), session: String::new() };
+        Self::open_as(gateway, path, revision, &gateway.bearer())
+    }
+
+    /// The same with a bearer of one's own.
+    pub(crate) fn open_as(gateway: &'a Gateway, path: &'a str, revision: &str, bearer: &str) -> Self {
+        let mut client = Self { gateway, path, bearer: bearer.to_owned(), session: String::new() };
         let answer = client.post(initialize(revision).to_string().as_bytes());
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.message()["result"]["protocolVersion"], revision, "{answer:?}");

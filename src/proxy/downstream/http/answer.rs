@@ -107,12 +107,21 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
             "the client certificate is not valid now: connect anew with a valid one",
         ),
         AdmissionRefusal::Origin => (StatusCode::FORBIDDEN, "this Host or Origin is not allowed"),
+        AdmissionRefusal::InvalidToken => (StatusCode::UNAUTHORIZED, "this token admits nobody"),
+        AdmissionRefusal::UnknownKey => (StatusCode::UNAUTHORIZED, "no issuer has the key of this token"),
+        AdmissionRefusal::InsufficientScope => (StatusCode::FORBIDDEN, "this token lacks a scope"),
+        AdmissionRefusal::IssuerUnavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the keys of this token's issuer can't be had at the moment")
+        }
         AdmissionRefusal::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too many attempts"),
     };
     let mut response = refused(status, message);
     if reason == AdmissionRefusal::SvidExpired {
         // Nothing on this connection can be admitted any more.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if reason == AdmissionRefusal::IssuerUnavailable {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
     }
     if bearer && status == StatusCode::UNAUTHORIZED {
         let challenge = match reason {

@@ -26,7 +26,10 @@ mod checks;
 mod events;
 mod listen;
 mod post;
+mod resource;
 mod service;
+
+use resource::Resource;
 
 pub use listen::{BindError, Listeners, SocketFile, bind_unix};
 
@@ -59,8 +62,10 @@ pub struct ServeParts {
     pub jwks_url_tls: Option<Arc<str>>,
     /// What is told to anyone.
     pub published: Arc<dyn Published>,
-    /// Whether a bearer could admit a caller on TCP: then a 401 says so.
+    /// Whether a bootstrap secret could admit a caller on TCP: then a 401 says so.
     pub bearer: bool,
+    /// Scheme, host and port by which clients know the gateway; what they call it when absent.
+    pub public_url: Option<Arc<str>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -75,6 +80,8 @@ struct Server {
     jwks_url_tls: Option<Arc<str>>,
     published: Arc<dyn Published>,
     bearer: bool,
+    /// Where tokens come from, where issuers are configured.
+    resource: Option<Resource>,
     limits: Limits,
     relays: DashMap<SessionId, Arc<Relay>>,
     /// POSTs under way.
@@ -85,7 +92,8 @@ struct Server {
 /// every session.
 pub async fn serve(parts: ServeParts, shutdown: CancellationToken) {
     let ServeParts { gate, admission, connectors, listeners, tls, .. } = parts;
-    let ServeParts { jwks_url, jwks_url_tls, published, bearer, limits, .. } = parts;
+    let ServeParts { jwks_url, jwks_url_tls, published, bearer, public_url, limits, .. } = parts;
+    let resource = admission.authorization().map(|told| Resource::new(told, public_url));
     let grace = limits.grace;
     let relays = DashMap::new();
     let posts = TaskTracker::new();
@@ -97,6 +105,7 @@ pub async fn serve(parts: ServeParts, shutdown: CancellationToken) {
         jwks_url_tls,
         published,
         bearer,
+        resource,
         limits,
         relays,
         posts,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -59,6 +59,10 @@ impl Server {
         if !allow.admits(&head.headers, head.uri.authority()) {
             return self.not_from_here(listener);
         }
+        if let Some(page) = self.resource.as_ref().and_then(|told| told.metadata(path, &head.headers)) {
+            let readable = matches!(head.method, Method::GET | Method::HEAD);
+            return if readable { page } else { answer::method_not_allowed("GET, HEAD") };
+        }
         let Some(named) = mcp_path(path) else {
             return answer::refused(StatusCode::NOT_FOUND, "nothing is here");
         };
@@ -66,10 +70,10 @@ impl Server {
         let shown = head.headers.contains_key(AUTHORIZATION);
         let authorization = single(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes);
         let authorization = authorization.or(shown.then_some(b"".as_slice()));
-        let admitted = match self.admission.admit(origin, authorization).await {
+        let admitted = match self.admission.admit_request(origin, authorization).await {
             Ok(admitted) => admitted,
             // Admission counted it.
-            Err(reason) => return answer::not_admitted(reason, self.bearer && listener == Listener::Tcp),
+            Err(reason) => return self.turned_away(reason, listener, path, &head.headers),
         };
         let Some((name, connector)) = self.find(named) else {
             return answer::refused(StatusCode::NOT_FOUND, "no tool server has this name");
@@ -90,6 +94,25 @@ impl Server {
             Method::DELETE => call.delete().await,
             _ => answer::method_not_allowed(METHODS),
         }
+    }
+
+    /// The answer to whom admission turned away, with a challenge where a bearer could have helped.
+    fn turned_away(
+        &self,
+        reason: AdmissionRefusal,
+        listener: Listener,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
+        let tcp = listener == Listener::Tcp;
+        let mut response = answer::not_admitted(reason, self.bearer && tcp);
+        let asks =
+            response.status() == StatusCode::UNAUTHORIZED || reason == AdmissionRefusal::InsufficientScope;
+        let resource = self.resource.as_ref().filter(|_| tcp && asks);
+        if let Some(challenge) = resource.and_then(|told| told.challenge(reason, path, headers)) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     fn not_from_here(&self, listener: Listener) -> Response<Body> {

@@ -1,0 +1,149 @@
+//! `admission.oidc`: the issuers whose bearer tokens are accepted.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use url::Url;
+
+use super::located::At;
+use super::resolve::Resolver;
+use super::texts::Texts;
+use crate::admission::{Algorithm, GroupsConfig, OidcConfig};
+
+/// An issuer whose bearer tokens (JWT access tokens, RFC 9068) are accepted on HTTP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Oidc {
+    /// The `iss` of its tokens, to the letter, such as `https://login.example.org/realms/main`.
+    issuer: At<String>,
+    /// This gateway's name at the issuer, or a list of names: a token's `aud` must have one of them.
+    audience: Texts,
+    /// Where its keys are. Default: where `<issuer>/.well-known/openid-configuration` says, else RFC 8414's metadata.
+    jwks_url: Option<At<String>>,
+    /// Signature algorithms that are accepted, of `ES256`, `RS256` and `EdDSA`; all three by default.
+    #[serde(default)]
+    algorithms: Vec<At<String>>,
+    /// Claims that must have this value, or have it in their list.
+    #[serde(default)]
+    required_claims: BTreeMap<String, String>,
+    /// Scopes that a token must have, all of them; one that lacks any is answered with 403 `insufficient_scope`.
+    #[serde(default)]
+    scopes: Vec<At<String>>,
+    /// The claim whose list becomes groups in policies.
+    groups: Option<Groups>,
+    /// Fetch its keys by plain HTTP too: for tests and labs. Off by default.
+    #[serde(default)]
+    allow_http: bool,
+    /// Fetch its keys from private and loopback addresses too: for issuers of one's own network. Off by default.
+    #[serde(default)]
+    allow_private: bool,
+}
+
+/// The claim whose list becomes groups in policies.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Groups {
+    /// The claim's name, such as `groups`: a list of names, or one name.
+    claim: At<String>,
+    /// What stands before each name in policies: `oidc:` by default, so that `staff` is `Mcp::Group::"oidc:staff"`.
+    prefix: Option<At<String>>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn oidc(&mut self, raw: &[At<Oidc>]) -> Vec<OidcConfig> {
+        raw.iter().map(|entry| self.issuer(&entry.value, entry)).collect()
+    }
+
+    fn issuer(&mut self, raw: &Oidc, at: &At<Oidc>) -> OidcConfig {
+        let issuer = self.issuers_url(&raw.issuer, raw.allow_http);
+        if issuer.is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
+            self.mistakes.add(&raw.issuer.span, "an issuer has neither query nor fragment", ISSUER_HELP);
+        }
+        let audiences: Vec<_> = raw.audience.0.iter().map(|audience| audience.value.clone()).collect();
+        if audiences.is_empty() || audiences.iter().any(String::is_empty) {
+            let help = "write the name that the issuer puts into `aud` for this gateway; without one, tokens for any \
+                        other service would be taken";
+            self.mistakes.add(&at.span, "`audience` names nothing", help);
+        }
+        let mut algorithms: Vec<_> = raw.algorithms.iter().filter_map(|name| self.algorithm(name)).collect();
+        if raw.algorithms.is_empty() {
+            algorithms = Algorithm::ALL.to_vec();
+        }
+        for scope in &raw.scopes {
+            // RFC 6749 §3.3: what can stand in a scope, and so in a quoted header.
+            let token = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            if scope.value.is_empty() || !scope.value.bytes().all(token) {
+                let help = "write one scope an item, without spaces and quotes";
+                self.mistakes.add(&scope.span, format!("`{}` is not a scope", scope.value), help);
+            }
+        }
+        OidcConfig {
+            issuer: raw.issuer.value.clone(),
+            audiences,
+            jwks_url: raw.jwks_url.as_ref().and_then(|url| self.issuers_url(url, raw.allow_http)),
+            algorithms,
+            required_claims: raw.required_claims.clone(),
+            scopes: raw.scopes.iter().map(|scope| scope.value.clone()).collect(),
+            groups: raw.groups.as_ref().map(|groups| self.groups(groups)),
+            allow_http: raw.allow_http,
+            allow_private: raw.allow_private,
+        }
+    }
+
+    fn issuers_url(&mut self, text: &At<String>, allow_http: bool) -> Option<Url> {
+        let url = Url::parse(&text.value).ok().filter(|url| url.has_host() && url.username().is_empty());
+        match url {
+            Some(url) if url.scheme() == "https" || (url.scheme() == "http" && allow_http) => Some(url),
+            Some(url) if url.scheme() == "http" => {
+                let help = "whoever is on the way could put keys of their own into it: use https (or, in a lab, \
+                            `allow_http: true`)";
+                self.mistakes.add(&text.span, format!("`{}` is not https", text.value), help);
+                None
+            }
+            _ => {
+                self.mistakes.add(&text.span, format!("`{}` is not an https URL", text.value), ISSUER_HELP);
+                None
+            }
+        }
+    }
+
+    fn algorithm(&mut self, name: &At<String>) -> Option<Algorithm> {
+        let known = Algorithm::named(&name.value);
+        if known.is_none() {
+            let help = "write any of ES256, RS256, EdDSA";
+            self.mistakes.add(&name.span, format!("`{}` is not accepted", name.value), help);
+        }
+        known
+    }
+
+    fn groups(&mut self, raw: &Groups) -> GroupsConfig {
+        let prefix = raw.prefix.as_ref().map_or("oidc:", |prefix| &prefix.value);
+        if let Some(written) = raw.prefix.as_ref().filter(|_| !GroupsConfig::is_fit(prefix)) {
+            let help = "end it with `:` or `/`, such as `staff:`; `uid:` and `spiffe:` are the gateway's own";
+            self.mistakes.add(&written.span, format!("`{prefix}` can't stand before groups"), help);
+        }
+        if raw.claim.value.is_empty() {
+            self.mistakes.add(
+                &raw.claim.span,
+                "`claim` names nothing",
+                "write the claim's name, such as `groups`",
+            );
+        }
+        GroupsConfig { claim: raw.claim.value.clone(), prefix: prefix.to_owned() }
+    }
+
+    /// The URL by which clients know the gateway, without a slash at its end.
+    pub(super) fn public_url(&mut self, text: &At<String>) -> Option<String> {
+        let url = Url::parse(&text.value).ok();
+        let origin = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let origin = origin.map(|url| url.origin().ascii_serialization());
+        if origin.as_deref() != Some(text.value.trim_end_matches('/')) {
+            let help = "write scheme, host and port only, such as `https://mcp.example.org`";
+            self.mistakes.add(&text.span, format!("`{}` is not such a URL", text.value), help);
+        }
+        origin
+    }
+}
+
+const ISSUER_HELP: &str = "write it as it stands in the tokens' `iss`, such as `https://login.example.org`";
