@@ -19,7 +19,9 @@ use chancery::domain::recorder::Silent;
 use chancery::domain::revision::Revision;
 use chancery::identity::{Config, Identity, Local};
 use chancery::keys::Signer as _;
-use chancery::policy::{Action, Catalogue, Engine, PolicySources, Query, SessionFacts, ToolDefinition};
+use chancery::policy::{
+    Action, Catalogue, Engine, PolicySources, Query, SessionFacts, State, ToolDefinition,
+};
 use chancery::wire::Frame;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -86,11 +88,12 @@ fn decide(c: &mut Criterion) {
     });
     let salt = random::salt().unwrap();
     let arguments = Some(&br#"{"path":"/data/notes/2026/todo.md","head":100}"#[..]);
+    let state = State { session_calls: 17, ..State::default() };
     let query = Query {
         session: &session,
         action: Action::ToolCall { name: "read_file", arguments },
         now,
-        calls: 17,
+        state: &state,
         salt: &salt,
     };
     assert_eq!(engine.decide(&query).deny, None);

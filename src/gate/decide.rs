@@ -9,7 +9,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Action, Direction, Engine, Listed, Query};
+use crate::policy::{Action, Direction, Engine, Listed, Query, State};
 use crate::wire::RequestId;
 
 use super::asked::{Asked, AskedKind};
@@ -221,13 +221,9 @@ impl Shared {
             Some(_) => None,
             None => {
                 let child = span.and_then(|span| span.child("policy.evaluate"));
-                let query = Query {
-                    session: &core.entities,
-                    action: matter.action,
-                    now,
-                    calls: core.calls,
-                    salt: &salt,
-                };
+                let state = State { session_calls: core.calls, ..State::default() };
+                let query =
+                    Query { session: &core.entities, action: matter.action, now, state: &state, salt: &salt };
                 let evaluating = Stopwatch::start();
                 let ruling = engine.decide(&query);
                 parts.recorder.evaluation(evaluating.elapsed());
@@ -349,7 +345,10 @@ fn is_hidden(
                 | DenyReason::ForbidError
                 | DenyReason::InvalidInput,
             ),
-        ) => !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, core.calls),
+        ) => {
+            let state = State { session_calls: core.calls, ..State::default() };
+            !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, &state)
+        }
         _ => false,
     }
 }

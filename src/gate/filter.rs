@@ -10,7 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Listed, ToolDefinition};
+use crate::policy::{Listed, State, ToolDefinition};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
@@ -86,7 +86,8 @@ impl Shared {
         let now = self.now();
         let engine = self.house.parts.engines.current();
         let core = self.core.lock();
-        let (entities, calls) = (Arc::clone(&core.entities), core.calls);
+        let entities = Arc::clone(&core.entities);
+        let state = State { session_calls: core.calls, ..State::default() };
         drop(core);
         lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
             let entry = match list {
@@ -104,7 +105,7 @@ impl Shared {
                 // What a template makes is decided when it is read; only its list is an action of its own.
                 ListKind::Templates => return true,
             };
-            engine.could_be_permitted(&entities, entry, now, calls)
+            engine.could_be_permitted(&entities, entry, now, &state)
         })
     }
 

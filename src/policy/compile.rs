@@ -21,6 +21,7 @@ use super::names::{Names, Verdict};
 use super::reads::Reads;
 use super::schema::{TypedTool, generate, with_stubs};
 use super::sources::{PolicySources, Statement};
+use super::state::StateReads;
 use super::types::Record;
 
 /// Most tools of all servers together.
@@ -65,6 +66,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         digest: sources.digest(),
         schema_digest: Sha256Digest::of(schema_text.as_bytes()),
         index: Index::new(&policies),
+        state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.policy)),
         tools: entries(inputs),
         schema_text,
         policies,

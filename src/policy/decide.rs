@@ -28,7 +28,7 @@ pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
     if engine.is_empty() {
         return denied(DenyReason::NoPolicy, input_digest);
     }
-    let target = match Target::of(engine, query.session, query.action, query.now, query.calls) {
+    let target = match Target::of(engine, query.session, query.action, query.now, query.state) {
         Ok(target) => target,
         Err(reason) => return denied(reason, input_digest),
     };
@@ -295,7 +295,7 @@ fn input_digest(engine: &Engine, query: &Query<'_>, arguments: Option<&Json<'_>>
     member("schema", &engine.schema_digest.to_string());
     member("time", &query.now.to_rfc3339());
     member("session.age", &query.session.age(query.now).to_string());
-    member("session.calls", &query.calls.to_string());
+    query.state.members(&mut member);
     match query.action {
         Action::SessionOpen => member("action", "session/open"),
         Action::ToolCall { name, arguments: raw } => {

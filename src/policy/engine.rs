@@ -18,6 +18,7 @@ use super::index::Index;
 use super::query::{Listed, Query};
 use super::reads::Reads;
 use super::sources::PolicySources;
+use super::state::{State, StateReads};
 use super::types::Record;
 use super::visible;
 
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(super) policies: Vec<Compiled>,
     pub(super) index: Index,
     pub(super) tools: HashMap<ServerName, HashMap<String, ToolEntry>>,
+    pub(super) state_reads: StateReads,
 }
 
 impl Engine {
@@ -135,6 +137,11 @@ impl Engine {
         self.tools.get(server)?.get(name)
     }
 
+    /// Which parts of the state its decisions can depend on.
+    pub fn state_reads(&self) -> StateReads {
+        self.state_reads
+    }
+
     /// What decisions need of a session, built once.
     pub fn session_principal(&self, facts: &SessionFacts) -> SessionEntities {
         SessionEntities::new(facts)
@@ -152,8 +159,8 @@ impl Engine {
         session: &SessionEntities,
         entry: Listed<'_>,
         now: Timestamp,
-        calls: u64,
+        state: &State,
     ) -> bool {
-        visible::could_be_permitted(self, session, entry, now, calls)
+        visible::could_be_permitted(self, session, entry, now, state)
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::revision::Revision;
 
 use super::catalogue::ToolDefinition;
 use super::json::write_string;
+use super::state::{State, StateReads};
 
 /// The entity types of the schema.
 pub(super) struct Types {
@@ -188,13 +189,20 @@ impl SessionEntities {
         i64::try_from(now.since(self.facts.opened).as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// The agent with what changes from call to call. `None` can't happen with the constants above.
-    pub(super) fn agent_entity(&self, now: Timestamp, calls: u64) -> Option<Entity> {
-        let mut session = self.session.clone();
-        session.push(("age".to_owned(), Expr::new_long(self.age(now))));
-        session.push(("calls".to_owned(), Expr::new_long(i64::try_from(calls).unwrap_or(i64::MAX))));
+    /// The agent with what changes from call to call, as far as a policy can see it. `None` can't happen with the
+    /// constants above.
+    pub(super) fn agent_entity(&self, now: Timestamp, state: &State, reads: StateReads) -> Option<Entity> {
         let mut attributes = self.attributes.clone();
-        attributes.insert("session".to_owned(), Expr::new_record(session).ok()?);
+        if reads.session {
+            let session = self.session.iter().cloned().chain(state.session(self.age(now))?);
+            attributes.insert("session".to_owned(), Expr::new_record(session).ok()?);
+        }
+        if reads.usage {
+            attributes.insert("usage".to_owned(), state.usage()?);
+        }
+        if reads.labels {
+            attributes.insert("labels".to_owned(), state.labels());
+        }
         Entity::new(self.agent.clone(), attributes, self.groups.clone()).ok()
     }
 

@@ -30,6 +30,7 @@ mod reads;
 mod schema;
 mod sources;
 mod starter;
+mod state;
 mod store;
 mod target;
 mod types;
@@ -43,6 +44,7 @@ pub use query::{Action, Direction, Listed, Query};
 pub use schema::remark;
 pub use sources::{PolicySources, SourceFile};
 pub use starter::{Starter, starter};
+pub use state::{Calls, State, StateReads};
 pub use store::EngineStore;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::digest::Salt;
 
 use super::entities::SessionEntities;
+use super::state::State;
 
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,8 +47,8 @@ pub struct Query<'a> {
     pub action: Action<'a>,
     /// The time of the decision.
     pub now: Timestamp,
-    /// Tool calls permitted so far in the session.
-    pub calls: u64,
+    /// What the principal did before.
+    pub state: &'a State,
     /// The record's salt, for the digest of the decision's input.
     pub salt: &'a Salt,
 }

@@ -14,6 +14,7 @@ use super::entities::{SessionEntities, TYPES, member_entity, uid};
 use super::index::{Dimension, Slice};
 use super::methods::{About, Method, SESSION_OPEN, find};
 use super::query::{Action, Direction};
+use super::state::State;
 
 use std::sync::Arc;
 
@@ -42,25 +43,32 @@ impl<'e> Target<'e> {
         session: &SessionEntities,
         action: Action<'_>,
         now: Timestamp,
-        calls: u64,
+        state: &State,
     ) -> Result<Self, DenyReason> {
         let method = match action {
             Action::ToolCall { name, .. } => {
                 let tool = engine.tool(&session.facts().server, name).ok_or(DenyReason::UnknownTool)?;
-                return Self::call(tool, session, now, calls).ok_or(DenyReason::InvalidInput);
+                return Self::call(engine, tool, session, now, state).ok_or(DenyReason::InvalidInput);
             }
             // A call goes by its tool's action or not at all.
             Action::Method { method: "tools/call", .. } => return Err(DenyReason::UnknownTool),
             Action::SessionOpen => {
-                return Self::method(session, SESSION_OPEN, None, Direction::Client, now, calls);
+                let open = (SESSION_OPEN, None, Direction::Client);
+                return Self::method(engine, session, open, now, state);
             }
             Action::Method { method, target, from } => (find(method, from), target, from),
         };
-        Self::method(session, method.0, method.1, method.2, now, calls)
+        Self::method(engine, session, method, now, state)
     }
 
-    fn call(tool: &'e ToolEntry, session: &SessionEntities, now: Timestamp, calls: u64) -> Option<Self> {
-        let agent = session.agent_entity(now, calls)?;
+    fn call(
+        engine: &Engine,
+        tool: &'e ToolEntry,
+        session: &SessionEntities,
+        now: Timestamp,
+        state: &State,
+    ) -> Option<Self> {
+        let agent = session.agent_entity(now, state, engine.state_reads)?;
         Some(Self {
             action: tool.action.clone(),
             principal: session.agent.clone(),
@@ -76,12 +84,11 @@ impl<'e> Target<'e> {
     }
 
     fn method(
+        engine: &Engine,
         session: &SessionEntities,
-        method: Method,
-        target: Option<&str>,
-        from: Direction,
+        (method, target, from): (Method, Option<&str>, Direction),
         now: Timestamp,
-        calls: u64,
+        state: &State,
     ) -> Result<Self, DenyReason> {
         let server = session.facts().server.as_str();
         let about = match method.about {
@@ -96,7 +103,7 @@ impl<'e> Target<'e> {
                 Some(member_entity(ty, server, key, name).ok_or(DenyReason::InvalidInput)?)
             }
         };
-        let own = (session.agent_entity(now, calls), session.server_entity());
+        let own = (session.agent_entity(now, state, engine.state_reads), session.server_entity());
         let (Some(agent_entity), Some(server_entity)) = own else { return Err(DenyReason::InvalidInput) };
         let action = uid(&TYPES.action, method.name);
         let action_groups: Vec<EntityUid> =

@@ -13,6 +13,7 @@ use super::engine::Engine;
 use super::entities::SessionEntities;
 use super::index::position_of;
 use super::query::{Action, Direction, Listed};
+use super::state::State;
 use super::target::Target;
 
 /// See [`Engine::could_be_permitted`].
@@ -21,7 +22,7 @@ pub(super) fn could_be_permitted(
     session: &SessionEntities,
     entry: Listed<'_>,
     now: Timestamp,
-    calls: u64,
+    state: &State,
 ) -> bool {
     let from = Direction::Client;
     let action = match entry {
@@ -32,7 +33,7 @@ pub(super) fn could_be_permitted(
     if engine.is_empty() {
         return false;
     }
-    let Ok(target) = Target::of(engine, session, action, now, calls) else { return false };
+    let Ok(target) = Target::of(engine, session, action, now, state) else { return false };
     let unknown = |name: &str| (name.to_owned(), Expr::new_unknown(name));
     let source = ("source".to_owned(), Expr::new_string(session.facts().transport.to_owned()));
     let input = target.tool.map(|_| unknown("input"));

@@ -15,7 +15,7 @@ fn without_policies_everything_is_denied() {
         assert_eq!(effect(&ask(&engine, "filesystem", action)), "no_policy");
     }
     let session = engine.session_principal(&facts("filesystem"));
-    assert!(!engine.could_be_permitted(&session, Listed::Tool("read_file"), NOW, 0));
+    assert!(!engine.could_be_permitted(&session, Listed::Tool("read_file"), NOW, &calls(0)));
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn shadow_policies_are_recorded_and_never_enforced() {
     let write = call(&engine, "filesystem", "write_file", r#"{"path":"/a","content":""}"#);
     assert_eq!((effect(&write), shadow(&write)), ("not_permitted", vec!["later".into(), "maybe".into()]));
     let session = engine.session_principal(&facts("filesystem"));
-    assert!(!engine.could_be_permitted(&session, Listed::Tool("write_file"), NOW, 0));
-    assert!(engine.could_be_permitted(&session, Listed::Tool("read_file"), NOW, 0));
+    assert!(!engine.could_be_permitted(&session, Listed::Tool("write_file"), NOW, &calls(0)));
+    assert!(engine.could_be_permitted(&session, Listed::Tool("read_file"), NOW, &calls(0)));
 }
 
 #[test]
@@ -226,10 +226,12 @@ fn a_permit_that_fits_but_for_its_condition_is_named_and_no_other() {
 fn the_input_digest_covers_arguments_counters_and_time_and_is_salted() {
     let engine = engine(r#"permit (principal, action, resource);"#, &reference());
     let session = engine.session_principal(&facts("filesystem"));
-    let digest = |arguments: &str, calls, now, salt| {
+    let digest = |arguments: &str, count, now, salt| {
         let salt = Salt::from_bytes([salt; 16]);
         let action = Action::ToolCall { name: "read_file", arguments: Some(arguments.as_bytes()) };
-        engine.decide(&Query { session: &session, action, now, calls, salt: &salt }).input_digest
+        engine
+            .decide(&Query { session: &session, action, now, state: &calls(count), salt: &salt })
+            .input_digest
     };
     let base = digest(r#"{"path":"/a"}"#, 0, NOW, 1);
     assert_eq!(base, digest(r#" { "path" : "\/a" } "#, 0, NOW, 1));

@@ -90,10 +90,15 @@ fn facts(server: &str) -> SessionFacts {
     }
 }
 
+/// Of a session with so many calls.
+fn calls(calls: u64) -> State {
+    State { session_calls: calls, ..State::default() }
+}
+
 fn ask(engine: &Engine, server: &str, action: Action<'_>) -> Ruling {
     let session = engine.session_principal(&facts(server));
     let salt = Salt::from_bytes([1; 16]);
-    engine.decide(&Query { session: &session, action, now: NOW, calls: 3, salt: &salt })
+    engine.decide(&Query { session: &session, action, now: NOW, state: &calls(3), salt: &salt })
 }
 
 fn call(engine: &Engine, server: &str, tool: &str, arguments: &str) -> Ruling {

@@ -115,7 +115,7 @@ proptest! {
         let ruling = call(&engine, server, tool, &arguments);
         let session = engine.session_principal(&facts(server));
         let action = Action::ToolCall { name: tool, arguments: Some(arguments.as_bytes()) };
-        let target = Target::of(&engine, &session, action, NOW, 3).unwrap();
+        let target = Target::of(&engine, &session, action, NOW, &calls(3)).unwrap();
         let json = crate::policy::json::parse(arguments.as_bytes()).unwrap();
         let input = crate::policy::input::convert(&target.tool.unwrap().input, &json).unwrap();
         if !input.opaque.is_empty() {
@@ -168,7 +168,7 @@ proptest! {
         let Some(engine) = compiled(&policies) else { return Ok(()) };
         for (server, tool) in [("one", "a"), ("one", "b"), ("two", "a")] {
             let session = engine.session_principal(&facts(server));
-            let shown = engine.could_be_permitted(&session, Listed::Tool(tool), NOW, 3);
+            let shown = engine.could_be_permitted(&session, Listed::Tool(tool), NOW, &calls(3));
             for arguments in &arguments {
                 if effect(&call(&engine, server, tool, arguments)) == "allow" {
                     prop_assert!(shown, "{server}/{tool} {arguments}");
@@ -223,10 +223,10 @@ fn hidden_are_the_tools_that_nothing_could_permit_and_those_that_are_always_forb
         ("search_files", true),
         ("no_such_tool", false),
     ] {
-        assert_eq!(engine.could_be_permitted(&session, Listed::Tool(tool), NOW, 0), shown, "{tool}");
+        assert_eq!(engine.could_be_permitted(&session, Listed::Tool(tool), NOW, &calls(0)), shown, "{tool}");
     }
-    assert!(engine.could_be_permitted(&session, Listed::Tool("move_file"), NOW, 101));
-    assert!(engine.could_be_permitted(&session, Listed::Prompt("greet"), NOW, 0));
-    assert!(!engine.could_be_permitted(&session, Listed::Prompt("other"), NOW, 0));
-    assert!(!engine.could_be_permitted(&session, Listed::Resource("file:///a"), NOW, 0));
+    assert!(engine.could_be_permitted(&session, Listed::Tool("move_file"), NOW, &calls(101)));
+    assert!(engine.could_be_permitted(&session, Listed::Prompt("greet"), NOW, &calls(0)));
+    assert!(!engine.could_be_permitted(&session, Listed::Prompt("other"), NOW, &calls(0)));
+    assert!(!engine.could_be_permitted(&session, Listed::Resource("file:///a"), NOW, &calls(0)));
 }

@@ -44,7 +44,8 @@ fn the_starter_set_opens_lists_and_reads_for_the_local_user_and_no_more() {
     other.uid = Some(1001);
     let session = engine.session_principal(&other);
     let salt = Salt::from_bytes([0; 16]);
-    let query = Query { session: &session, action: Action::SessionOpen, now: NOW, calls: 0, salt: &salt };
+    let query =
+        Query { session: &session, action: Action::SessionOpen, now: NOW, state: &calls(0), salt: &salt };
     assert_eq!(effect(&engine.decide(&query)), "not_permitted");
 }
 
@@ -88,15 +89,15 @@ fn the_other_examples_do_what_they_say() {
 
     let limits = shipped("examples/session-limits.cedar");
     let session = limits.session_principal(&facts("filesystem"));
-    let at = |calls, now| {
+    let at = |count, now| {
         let salt = Salt::from_bytes([0; 16]);
         let action = Action::ToolCall { name: "read_text_file", arguments: Some(br#"{"path":"/a"}"#) };
-        effect(&limits.decide(&Query { session: &session, action, now, calls, salt: &salt }))
+        effect(&limits.decide(&Query { session: &session, action, now, state: &calls(count), salt: &salt }))
     };
     assert_eq!(at(99, NOW), "allow");
     assert_eq!(at(100, NOW), "forbidden");
     assert_eq!(at(0, Timestamp::from_secs(1_767_323_000 + 3601)), "forbidden");
-    assert!(!limits.could_be_permitted(&session, Listed::Tool("read_text_file"), NOW, 100));
+    assert!(!limits.could_be_permitted(&session, Listed::Tool("read_text_file"), NOW, &calls(100)));
 
     let shadow = shipped("examples/shadow.cedar");
     let write = call(&shadow, "filesystem", "write_file", r#"{"path":"/a","content":""}"#);
@@ -121,7 +122,7 @@ fn what_is_written_for_a_new_server_is_usable_at_once_and_permits_only_what_was_
             assert_eq!(effect(&ask(&engine, name, Action::SessionOpen)), "allow");
             let session = engine.session_principal(&facts(name));
             for tool in tools {
-                let shown = engine.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, 0);
+                let shown = engine.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, &calls(0));
                 assert_eq!(shown, approved && tool.annotations.read_only == Some(true), "{}", tool.name);
             }
             let all: String = text
@@ -140,7 +141,7 @@ fn what_is_written_for_a_new_server_is_usable_at_once_and_permits_only_what_was_
             let session = everything.session_principal(&facts(name));
             for tool in tools {
                 assert!(
-                    everything.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, 0),
+                    everything.could_be_permitted(&session, Listed::Tool(&tool.name), NOW, &calls(0)),
                     "{}",
                     tool.name
                 );
