@@ -136,19 +136,18 @@ impl Asked {
         policies.policies().map(|policy| policy.id().clone()).filter(observes).collect()
     }
 
-    fn shadow(&self, engine: &Engine, policies: &PolicySet, entities: &Entities) -> Vec<PolicyRef> {
-        if policies.is_empty() {
-            return Vec::new();
+    fn shadow(&self, engine: &Engine, policies: &[PolicySet; 2], entities: &Entities) -> Vec<PolicyRef> {
+        let mut matched = Vec::new();
+        for policies in policies.iter().filter(|policies| !policies.is_empty()) {
+            let observers = self.observers(engine, policies);
+            // All of one effect: whichever match are what determines.
+            let found = match observers.is_empty() {
+                true => evaluate(&self.request, policies, entities),
+                false => evaluate(&self.request, &without(policies, &observers), entities),
+            };
+            matched.extend(found.reasons);
         }
-        let observers = self.observers(engine, policies);
-        // Each on its own: a shadow forbid must not hide a shadow permit.
-        let matched =
-            policies.policies().filter(|policy| !observers.contains(policy.id())).filter(|policy| {
-                PolicySet::from_policies([(*policy).clone()])
-                    .is_ok_and(|set| !evaluate(&self.request, &set, entities).reasons.is_empty())
-            });
-        let ids: Vec<PolicyId> = matched.map(|policy| policy.id().clone()).collect();
-        references(engine, &ids)
+        references(engine, &matched)
     }
 }
 

@@ -11,12 +11,12 @@ use cedar_policy::{
     ActionConstraint, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
-use dashmap::DashMap;
+use parking_lot::RwLock;
 
 use super::engine::Compiled;
 
-/// Slices that are kept ready; beyond that they are built anew at each request.
-const MAX_SLICES: usize = 4_096;
+/// Policies in all the slices that are kept ready, each as often as it is in one; beyond that all are built anew.
+const MAX_KEPT: usize = 65_536;
 
 /// One dimension of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,22 +33,44 @@ pub(super) struct Dimension<'a> {
     pub(super) ancestors: &'a [EntityUid],
 }
 
+/// What a request's resource is.
+pub(super) enum Resources<'a> {
+    /// This one.
+    One(&'a Dimension<'a>),
+    /// One that is not known yet, of this type; the closure tells of an entity whether it could be it, or one of its
+    /// ancestors.
+    Unknown(&'a EntityTypeName, &'a dyn Fn(&EntityUid) -> bool),
+}
+
+type ByResource = HashMap<Key, Vec<u32>>;
+
 /// The policies by what their scopes ask for.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entities: HashMap<EntityUid, u32>,
     types: HashMap<EntityTypeName, u32>,
-    policies: HashMap<(Key, Key, Key), Vec<u32>>,
-    slices: DashMap<Box<[u32]>, Arc<Slice>>,
+    /// The entities by their numbers.
+    numbered: Vec<EntityUid>,
+    /// By action, then principal, then resource.
+    policies: HashMap<Key, HashMap<Key, ByResource>>,
+    slices: RwLock<Slices>,
+}
+
+/// The slices that are kept ready.
+#[derive(Debug, Default)]
+struct Slices {
+    by_positions: HashMap<Box<[u32]>, Arc<Slice>>,
+    /// The policies in them.
+    kept: usize,
 }
 
 /// The policies that can apply to a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slice {
     /// Those that count.
     pub(super) enforced: PolicySet,
-    /// Those that are only recorded.
-    pub(super) shadow: PolicySet,
+    /// Those that are only recorded, permits and forbids apart: a forbid must not hide what a permit would do.
+    pub(super) shadow: [PolicySet; 2],
 }
 
 impl Index {
@@ -82,7 +104,8 @@ impl Index {
             ActionConstraint::In(actions) => actions.into_iter().map(|a| self.entity_key(a)).collect(),
         };
         for action in actions {
-            let list = self.policies.entry((action, principal, resource)).or_default();
+            let by_resource = self.policies.entry(action).or_default().entry(principal).or_default();
+            let list = by_resource.entry(resource).or_default();
             if list.last() != Some(&position) {
                 list.push(position);
             }
@@ -90,8 +113,13 @@ impl Index {
     }
 
     fn entity_key(&mut self, entity: EntityUid) -> Key {
-        let next = u32::try_from(self.entities.len()).unwrap_or(u32::MAX);
-        Key::Entity(*self.entities.entry(entity).or_insert(next))
+        if let Some(known) = self.entities.get(&entity) {
+            return Key::Entity(*known);
+        }
+        let next = u32::try_from(self.numbered.len()).unwrap_or(u32::MAX);
+        self.numbered.push(entity.clone());
+        self.entities.insert(entity, next);
+        Key::Entity(next)
     }
 
     fn type_key(&mut self, ty: EntityTypeName) -> Key {
@@ -99,6 +127,7 @@ impl Index {
         Key::Type(*self.types.entry(ty).or_insert(next))
     }
 
+    /// What scopes can name this by; names that no scope has are left out.
     fn keys(&self, dimension: &Dimension<'_>) -> Vec<Key> {
         let own = std::iter::once(dimension.entity).chain(dimension.ancestors);
         let entities = own.filter_map(|entity| self.entities.get(entity)).map(|at| Key::Entity(*at));
@@ -111,16 +140,23 @@ impl Index {
         &self,
         action: &Dimension<'_>,
         principal: &Dimension<'_>,
-        resource: &Dimension<'_>,
+        resource: &Resources<'_>,
     ) -> Vec<u32> {
-        let (principals, resources) = (self.keys(principal), self.keys(resource));
+        let principals = self.keys(principal);
+        let resources = match resource {
+            Resources::One(dimension) => Some(self.keys(dimension)),
+            Resources::Unknown(..) => None,
+        };
         let mut found = Vec::new();
-        for action in self.keys(action) {
-            for principal in &principals {
-                for resource in &resources {
-                    if let Some(list) = self.policies.get(&(action, *principal, *resource)) {
-                        found.extend_from_slice(list);
+        for by_principal in self.keys(action).iter().filter_map(|key| self.policies.get(key)) {
+            for by_resource in principals.iter().filter_map(|key| by_principal.get(key)) {
+                match &resources {
+                    Some(keys) => {
+                        keys.iter()
+                            .filter_map(|k| by_resource.get(k))
+                            .for_each(|l| found.extend_from_slice(l));
                     }
+                    None => self.collect(by_resource, resource, &mut found),
                 }
             }
         }
@@ -129,26 +165,57 @@ impl Index {
         found
     }
 
+    /// The positions for every resource that the unknown one could be.
+    fn collect(&self, by_resource: &ByResource, resource: &Resources<'_>, found: &mut Vec<u32>) {
+        let Resources::Unknown(ty, could_be) = resource else { return };
+        let own_type = self.types.get(*ty).map(|at| Key::Type(*at));
+        for (key, list) in by_resource {
+            let fits = match key {
+                Key::Any => true,
+                Key::Type(_) => Some(*key) == own_type,
+                Key::Entity(at) => {
+                    usize::try_from(*at).ok().and_then(|at| self.numbered.get(at)).is_none_or(could_be)
+                }
+            };
+            if fits {
+                found.extend_from_slice(list);
+            }
+        }
+    }
+
     /// The policies at `positions`, as sets that Cedar evaluates; kept for the next request that needs the same.
     pub(super) fn slice(&self, positions: Vec<u32>, policies: &[Compiled]) -> Arc<Slice> {
-        if let Some(slice) = self.slices.get(positions.as_slice()) {
-            return Arc::clone(&slice);
+        if let Some(slice) = self.slices.read().by_positions.get(positions.as_slice()) {
+            return Arc::clone(slice);
         }
+        let slice = Arc::new(Slice::of(&positions, policies));
+        let mut slices = self.slices.write();
+        if slices.kept.saturating_add(positions.len()) > MAX_KEPT {
+            // Which ones are still of use is not known; those that are come back.
+            *slices = Slices::default();
+        }
+        if positions.len() <= MAX_KEPT {
+            slices.kept += positions.len();
+            slices.by_positions.insert(positions.into_boxed_slice(), Arc::clone(&slice));
+        }
+        slice
+    }
+}
+
+impl Slice {
+    fn of(positions: &[u32], policies: &[Compiled]) -> Self {
         let chosen = || positions.iter().filter_map(|at| policies.get(usize::try_from(*at).ok()?));
-        let set = |shadow: bool| {
-            let members = chosen().filter(|compiled| compiled.shadow == shadow).map(|c| c.policy.clone());
+        let set = |which: &dyn Fn(&Compiled) -> bool| {
+            let members = chosen().filter(|compiled| which(compiled)).map(|c| c.policy.clone());
             // Ids are positions and distinct, and there are no templates, so this can't fail.
             PolicySet::from_policies(members).ok()
         };
-        let slice = match (set(false), set(true)) {
-            (Some(enforced), Some(shadow)) => Arc::new(Slice { enforced, shadow }),
+        let sets = (set(&|c| !c.shadow), set(&|c| c.shadow && !c.forbid), set(&|c| c.shadow && c.forbid));
+        match sets {
+            (Some(enforced), Some(permits), Some(forbids)) => Self { enforced, shadow: [permits, forbids] },
             // Denies everything.
-            _ => Arc::new(Slice { enforced: PolicySet::new(), shadow: PolicySet::new() }),
-        };
-        if self.slices.len() < MAX_SLICES {
-            self.slices.insert(positions.into_boxed_slice(), Arc::clone(&slice));
+            _ => Self::default(),
         }
-        slice
     }
 }
 

@@ -62,4 +62,6 @@ pub enum Listed<'a> {
     Prompt(&'a str),
     /// A resource, by its URI.
     Resource(&'a str),
+    /// The resources that a URI template (RFC 6570) can expand to.
+    Template(&'a str),
 }

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use cedar_policy::{
-    ActionConstraint, Entities, Entity, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
+    ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Policy, PrincipalConstraint,
+    ResourceConstraint,
 };
 
 use crate::domain::clock::Timestamp;
@@ -11,7 +12,7 @@ use crate::domain::refusal::DenyReason;
 
 use super::engine::{Engine, ToolEntry};
 use super::entities::{SessionEntities, TYPES, member_entity, uid};
-use super::index::{Dimension, Slice};
+use super::index::{Dimension, Resources, Slice};
 use super::methods::{About, Method, SESSION_OPEN, find};
 use super::query::{Action, Direction};
 use super::state::State;
@@ -175,11 +176,27 @@ impl<'e> Target<'e> {
 
     /// The policies whose scope can match.
     pub(super) fn slice(&self, engine: &Engine) -> Arc<Slice> {
-        let (principals, resources) = self.ancestors();
+        let (_, resources) = self.ancestors();
+        let resource = Dimension { entity: &self.resource, ancestors: resources };
+        self.slice_with(engine, &Resources::One(&resource))
+    }
+
+    /// As [`Target::slice`], for a resource of type `ty` of which only `could_be` is known.
+    pub(super) fn slice_of_unknown(
+        &self,
+        engine: &Engine,
+        ty: &EntityTypeName,
+        could_be: &dyn Fn(&EntityUid) -> bool,
+    ) -> Arc<Slice> {
+        self.slice_with(engine, &Resources::Unknown(ty, could_be))
+    }
+
+    fn slice_with(&self, engine: &Engine, resource: &Resources<'_>) -> Arc<Slice> {
+        let (principals, _) = self.ancestors();
         let positions = engine.index.positions(
             &Dimension { entity: &self.action, ancestors: &self.action_groups },
             &Dimension { entity: &self.principal, ancestors: principals },
-            &Dimension { entity: &self.resource, ancestors: resources },
+            resource,
         );
         engine.index.slice(positions, &engine.policies)
     }

@@ -1,18 +1,26 @@
-//! Which entries of a list a session gets to see: partial evaluation with the arguments and the time unknown.
+//! Which entries of a list a session gets to see: what some arguments could be permitted, and nothing else.
 //!
-//! Cedar's `residual_policies()` leaves out the policies that are already decided, so the response is asked for
-//! both: what is satisfied now and what still could be. In doubt the entry is shown; a call of it is decided anyway.
+//! Cedar's partial evaluation is asked with the arguments and the time unknown, and for a resource template with the
+//! resource unknown too. Its `residual_policies()` leaves out the policies that are already decided, so the response is
+//! asked for both: what is satisfied now and what still could be; [`Residuals`] looks whether those could be satisfied
+//! together. In doubt the entry is shown; a call of it is decided anyway.
+//!
+//! The time is left open because a list is kept for longer than it stays the same: what only the hour forbids stays
+//! visible, and its refusal says why.
 
+use cedar_policy::pst::{BinaryOp, Expr, Literal, PatternElem, Var};
 use cedar_policy::{
-    Authorizer, Context, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Expr,
+    Authorizer, Context, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Pair,
 };
 
 use crate::domain::clock::Timestamp;
 
 use super::engine::Engine;
-use super::entities::SessionEntities;
+use super::entities::{SessionEntities, TYPES};
+use super::glob::{Glob, Part};
 use super::index::position_of;
 use super::query::{Action, Direction, Listed};
+use super::residual::{Residuals, Truth};
 use super::state::State;
 use super::target::Target;
 
@@ -24,40 +32,167 @@ pub(super) fn could_be_permitted(
     now: Timestamp,
     state: &State,
 ) -> bool {
+    if engine.is_empty() {
+        return false;
+    }
     let from = Direction::Client;
     let action = match entry {
         Listed::Tool(name) => Action::ToolCall { name, arguments: None },
         Listed::Prompt(name) => Action::Method { method: "prompts/get", target: Some(name), from },
         Listed::Resource(uri) => Action::Method { method: "resources/read", target: Some(uri), from },
+        Listed::Template(template) => {
+            return template_could_be_permitted(engine, session, template, now, state);
+        }
     };
-    if engine.is_empty() {
-        return false;
-    }
     let Ok(target) = Target::of(engine, session, action, now, state) else { return false };
-    let unknown = |name: &str| (name.to_owned(), Expr::new_unknown(name));
-    let source = ("source".to_owned(), Expr::new_string(session.facts().transport.to_owned()));
-    let input = target.tool.map(|_| unknown("input"));
-    let Ok(context) = Context::from_pairs([unknown("time"), source].into_iter().chain(input)) else {
-        return true;
-    };
+    let Some(context) = context(session, target.tool.is_some()) else { return true };
     let request =
         Request::new(target.principal.clone(), target.action.clone(), target.resource.clone(), context, None);
     let Ok(request) = request else { return true };
     let slice = target.slice(engine);
     let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &target.entities);
-    possible(engine, &response)
+    possible(engine, &response, &|_open| Truth::OPEN)
 }
 
-fn possible(engine: &Engine, response: &PartialResponse) -> bool {
-    if response.definitely_satisfied().any(|policy| policy.effect() == Effect::Forbid) {
+/// As [`could_be_permitted`], for some URI that the template can expand to.
+fn template_could_be_permitted(
+    engine: &Engine,
+    session: &SessionEntities,
+    template: &str,
+    now: Timestamp,
+    state: &State,
+) -> bool {
+    // The template in the URI's place gives all that is the same for every URI of the server.
+    let action = Action::Method { method: "resources/read", target: Some(template), from: Direction::Client };
+    let Ok(target) = Target::of(engine, session, action, now, state) else { return false };
+    let Some(context) = context(session, false) else { return true };
+    let expansion = Expansion { server: session.facts().server.as_str(), uris: Glob::of_template(template) };
+    let request = Request::builder()
+        .principal(target.principal.clone())
+        .action(target.action.clone())
+        .unknown_resource_with_type(TYPES.resource.clone())
+        .context(context)
+        .build();
+    let slice = target.slice_of_unknown(engine, &TYPES.resource, &|entity| {
+        entity.type_name() != &TYPES.resource || expansion.is_named(entity.id().unescaped()).can_hold
+    });
+    let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &target.entities);
+    possible(engine, &response, &|atom| expansion.judge(atom))
+}
+
+/// The context with what is unknown.
+fn context(session: &SessionEntities, has_input: bool) -> Option<Context> {
+    let unknown = |name: &str| (name.to_owned(), Pair::new_unknown(name));
+    let source = ("source".to_owned(), Pair::new_string(session.facts().transport.to_owned()));
+    let input = has_input.then(|| unknown("input"));
+    Context::from_pairs([unknown("time"), source].into_iter().chain(input)).ok()
+}
+
+fn possible(engine: &Engine, response: &PartialResponse, atom: &dyn Fn(&Expr) -> Truth) -> bool {
+    let forbids = |id: &PolicyId| {
+        position_of(id).and_then(|at| engine.policies.get(at)).is_none_or(|compiled| compiled.forbid)
+    };
+    // Whatever the arguments are, that forbid fails, and so denies (I5); that permit is never satisfied.
+    if response.definitely_errored().any(forbids) {
         return false;
     }
-    let permits = |id: &PolicyId| {
-        position_of(id).and_then(|at| engine.policies.get(at)).is_none_or(|compiled| !compiled.forbid)
-    };
-    response
-        .definitely_satisfied()
-        .chain(response.nontrivial_residuals())
-        .any(|p| p.effect() == Effect::Permit)
-        || response.definitely_errored().any(permits)
+    let mut residuals = Residuals::default();
+    for satisfied in response.definitely_satisfied() {
+        match satisfied.effect() {
+            Effect::Forbid => return false,
+            Effect::Permit => residuals.permitted = true,
+        }
+    }
+    for residual in response.nontrivial_residuals() {
+        match residual.effect() {
+            Effect::Forbid => residuals.forbid(&residual),
+            Effect::Permit => residuals.permit(&residual),
+        }
+    }
+    residuals.could_be_allowed(atom)
+}
+
+/// The URIs of a template, as resources of a server.
+struct Expansion<'a> {
+    server: &'a str,
+    uris: Glob,
+}
+
+impl Expansion<'_> {
+    /// What is known of an atom for all the URIs.
+    fn judge(&self, atom: &Expr) -> Truth {
+        match atom {
+            Expr::Like { expr, pattern } if is_uri(expr) => {
+                let part = |element: &PatternElem| match element {
+                    PatternElem::Char(c) => Part::Char(*c),
+                    PatternElem::Wildcard => Part::Any,
+                };
+                self.compare(&Glob::of(pattern.iter().map(part)))
+            }
+            Expr::HasAttr { expr, attrs }
+                if is_resource(expr) && attrs.len() == 1 && attrs.first() == "uri" =>
+            {
+                Truth::known(true)
+            }
+            Expr::BinaryOp { op: BinaryOp::Eq, left, right } => match (&**left, &**right) {
+                (uri, Expr::Literal(Literal::String(text))) | (Expr::Literal(Literal::String(text)), uri)
+                    if is_uri(uri) =>
+                {
+                    self.compare(&Glob::exactly(text))
+                }
+                (resource, entity @ Expr::Literal(Literal::EntityUID(_)))
+                | (entity @ Expr::Literal(Literal::EntityUID(_)), resource)
+                    if is_resource(resource) =>
+                {
+                    self.is_in(entity, false)
+                }
+                _ => Truth::OPEN,
+            },
+            Expr::BinaryOp { op: BinaryOp::In, left, right } if is_resource(left) => match &**right {
+                Expr::Set(entities) => {
+                    let each = || entities.iter().map(|entity| self.is_in(entity, true));
+                    Truth {
+                        can_hold: each().any(|one| one.can_hold),
+                        can_fail: each().all(|one| one.can_fail),
+                    }
+                }
+                entity => self.is_in(entity, true),
+            },
+            _ => Truth::OPEN,
+        }
+    }
+
+    fn compare(&self, other: &Glob) -> Truth {
+        Truth { can_hold: self.uris.meets(other), can_fail: !self.uris.is_within(other) }
+    }
+
+    /// Whether the resource is the entity, or, with `ancestors`, in it.
+    fn is_in(&self, entity: &Expr, ancestors: bool) -> Truth {
+        let Expr::Literal(Literal::EntityUID(entity)) = entity else { return Truth::OPEN };
+        match entity.ty.to_string().as_str() {
+            "Mcp::Resource" => self.is_named(&entity.eid),
+            "Mcp::Server" => Truth::known(ancestors && entity.eid == self.server),
+            _ => Truth::known(false),
+        }
+    }
+
+    /// Whether the resource's id is `id`.
+    fn is_named(&self, id: &str) -> Truth {
+        match id.strip_prefix(self.server).and_then(|rest| rest.strip_prefix('/')) {
+            Some(uri) => self.compare(&Glob::exactly(uri)),
+            None => Truth::known(false),
+        }
+    }
+}
+
+fn is_resource(expr: &Expr) -> bool {
+    match expr {
+        Expr::Var(Var::Resource) => true,
+        Expr::Unknown { name } => name.trim_matches('"') == "resource",
+        _ => false,
+    }
+}
+
+fn is_uri(expr: &Expr) -> bool {
+    matches!(expr, Expr::GetAttr { expr, attr } if attr == "uri" && is_resource(expr))
 }
