@@ -102,8 +102,7 @@ impl Shared {
                 }
                 ListKind::Prompts => Listed::Prompt(name),
                 ListKind::Resources => Listed::Resource(name),
-                // What a template makes is decided when it is read; only its list is an action of its own.
-                ListKind::Templates => return true,
+                ListKind::Templates => Listed::Template(name),
             };
             engine.could_be_permitted(&entities, entry, now, &state)
         })

@@ -202,6 +202,14 @@ impl Index {
     }
 }
 
+#[cfg(test)]
+impl Index {
+    /// The policies in the slices that are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.slices.read().kept
+    }
+}
+
 impl Slice {
     fn of(positions: &[u32], policies: &[Compiled]) -> Self {
         let chosen = || positions.iter().filter_map(|at| policies.get(usize::try_from(*at).ok()?));

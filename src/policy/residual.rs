@@ -9,10 +9,8 @@
 //! Errors need no value of their own: an atom that fails makes its permit unsatisfied and its forbid deny (I5), and one
 //! that is not evaluated may have any value.
 
-use std::sync::Arc;
-
 use cedar_policy::Policy;
-use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, UnaryOp};
+use serde_json::{Value, json};
 
 /// Most atoms that are tried in all combinations; with more, each policy is looked at by itself.
 const MAX_ATOMS: usize = 8;
@@ -41,8 +39,8 @@ impl Truth {
 pub(super) struct Residuals {
     /// Some permit is satisfied whatever the rest is.
     pub(super) permitted: bool,
-    permits: Vec<Arc<Expr>>,
-    forbids: Vec<Arc<Expr>>,
+    permits: Vec<Value>,
+    forbids: Vec<Value>,
 }
 
 impl Residuals {
@@ -61,12 +59,12 @@ impl Residuals {
     }
 
     /// Whether a request could be allowed. `atom` tells what is known of an atom.
-    pub(super) fn could_be_allowed(&self, atom: &dyn Fn(&Expr) -> Truth) -> bool {
-        let permitted = |atom: &dyn Fn(&Expr) -> Truth| {
+    pub(super) fn could_be_allowed(&self, atom: &dyn Fn(&Value) -> Truth) -> bool {
+        let permitted = |atom: &dyn Fn(&Value) -> Truth| {
             self.permitted || self.permits.iter().any(|permit| judge(permit, atom).can_hold)
         };
         let forbidden =
-            |atom: &dyn Fn(&Expr) -> Truth| self.forbids.iter().any(|forbid| !judge(forbid, atom).can_fail);
+            |atom: &dyn Fn(&Value) -> Truth| self.forbids.iter().any(|forbid| !judge(forbid, atom).can_fail);
         if !permitted(atom) || forbidden(atom) {
             return false;
         }
@@ -82,7 +80,7 @@ impl Residuals {
             return true;
         }
         (0_u32..1 << atoms.len()).any(|choice| {
-            let chosen = |wanted: &Expr| match atoms.iter().position(|found| *found == *wanted) {
+            let chosen = |wanted: &Value| match atoms.iter().position(|found| *found == *wanted) {
                 Some(at) => Truth::known(choice >> at & 1 == 1),
                 None => atom(wanted),
             };
@@ -91,75 +89,107 @@ impl Residuals {
     }
 }
 
-/// The residual as one expression.
-fn condition(policy: &Policy) -> Option<Arc<Expr>> {
-    let policy = policy.to_pst().ok()?;
-    match policy.body().clauses().as_slice() {
-        [Clause::When(condition)] => Some(Arc::clone(condition)),
-        _ => None,
-    }
-}
-
-/// `!=` is the negation of `==`, and no atom of its own.
-fn negated_equality(expr: &Expr) -> Option<Expr> {
-    match expr {
-        Expr::BinaryOp { op: BinaryOp::NotEq, left, right } => {
-            Some(Expr::BinaryOp { op: BinaryOp::Eq, left: Arc::clone(left), right: Arc::clone(right) })
+/// The residual as one expression, in Cedar's JSON format for policies.
+fn condition(policy: &Policy) -> Option<Value> {
+    let mut policy = policy.to_json().ok()?;
+    match policy.get_mut("conditions")?.as_array_mut()?.as_mut_slice() {
+        [only] if only.get("kind").is_some_and(|kind| kind == "when") => {
+            only.get_mut("body").map(Value::take)
         }
         _ => None,
     }
 }
 
-fn judge(expr: &Expr, atom: &dyn Fn(&Expr) -> Truth) -> Truth {
+/// The operator of an expression and what it is applied to.
+pub(super) fn operation(expr: &Value) -> Option<(&str, &Value)> {
+    let (operator, operands) = expr.as_object()?.iter().next()?;
+    Some((operator.as_str(), operands))
+}
+
+/// An operator's two operands.
+pub(super) fn sides(operands: &Value) -> Option<(&Value, &Value)> {
+    Some((operands.get("left")?, operands.get("right")?))
+}
+
+/// What joins atoms.
+enum Joined<'a> {
+    Known(bool),
+    Not(&'a Value),
+    And(&'a Value, &'a Value),
+    Or(&'a Value, &'a Value),
+    If(&'a Value, &'a Value, &'a Value),
+    Atom(&'a Value),
+    /// `!=` is the negation of `==`, and no atom of its own.
+    NotAtom(Value),
+}
+
+impl<'a> Joined<'a> {
+    fn of(expr: &'a Value) -> Self {
+        let read = || {
+            let (operator, operands) = operation(expr)?;
+            Some(match operator {
+                "Value" => Self::Known(operands.as_bool()?),
+                "!" => Self::Not(operands.get("arg")?),
+                "&&" => sides(operands).map(|(left, right)| Self::And(left, right))?,
+                "||" => sides(operands).map(|(left, right)| Self::Or(left, right))?,
+                "if-then-else" => Self::If(operands.get("if")?, operands.get("then")?, operands.get("else")?),
+                "!=" => Self::NotAtom(json!({ "==": operands })),
+                _ => return None,
+            })
+        };
+        read().unwrap_or(Self::Atom(expr))
+    }
+}
+
+fn judge(expr: &Value, atom: &dyn Fn(&Value) -> Truth) -> Truth {
     let not = |of: Truth| Truth { can_hold: of.can_fail, can_fail: of.can_hold };
-    match expr {
-        Expr::Literal(Literal::Bool(value)) => Truth::known(*value),
-        Expr::UnaryOp { op: UnaryOp::Not, expr } => not(judge(expr, atom)),
-        Expr::BinaryOp { op: BinaryOp::And, left, right } => {
+    match Joined::of(expr) {
+        Joined::Known(value) => Truth::known(value),
+        Joined::Not(of) => not(judge(of, atom)),
+        Joined::And(left, right) => {
             let (left, right) = (judge(left, atom), judge(right, atom));
             Truth {
                 can_hold: left.can_hold && right.can_hold,
                 can_fail: left.can_fail || (left.can_hold && right.can_fail),
             }
         }
-        Expr::BinaryOp { op: BinaryOp::Or, left, right } => {
+        Joined::Or(left, right) => {
             let (left, right) = (judge(left, atom), judge(right, atom));
             Truth {
                 can_hold: left.can_hold || (left.can_fail && right.can_hold),
                 can_fail: left.can_fail && right.can_fail,
             }
         }
-        Expr::IfThenElse { cond, then_expr, else_expr } => {
-            let (test, then, other) = (judge(cond, atom), judge(then_expr, atom), judge(else_expr, atom));
+        Joined::If(test, then, other) => {
+            let (test, then, other) = (judge(test, atom), judge(then, atom), judge(other, atom));
             Truth {
                 can_hold: (test.can_hold && then.can_hold) || (test.can_fail && other.can_hold),
                 can_fail: (test.can_hold && then.can_fail) || (test.can_fail && other.can_fail),
             }
         }
-        other => match negated_equality(other) {
-            Some(equality) => not(atom(&equality)),
-            None => atom(other),
-        },
+        Joined::Atom(of) => atom(of),
+        Joined::NotAtom(of) => not(atom(&of)),
     }
 }
 
 /// The atoms of `expr` that are not in `atoms` yet; no more than are of use.
-fn collect(expr: &Expr, atoms: &mut Vec<Expr>) {
-    match expr {
-        Expr::Literal(Literal::Bool(_)) => {}
-        Expr::UnaryOp { op: UnaryOp::Not, expr } => collect(expr, atoms),
-        Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } => {
+fn collect(expr: &Value, atoms: &mut Vec<Value>) {
+    let mut add = |atom: Value| {
+        if atoms.len() <= 4 * MAX_ATOMS && !atoms.contains(&atom) {
+            atoms.push(atom);
+        }
+    };
+    match Joined::of(expr) {
+        Joined::Known(_) => {}
+        Joined::Atom(of) => add(of.clone()),
+        Joined::NotAtom(of) => add(of),
+        Joined::Not(of) => collect(of, atoms),
+        Joined::And(left, right) | Joined::Or(left, right) => {
             collect(left, atoms);
             collect(right, atoms);
         }
-        Expr::IfThenElse { cond, then_expr, else_expr } => {
-            [cond, then_expr, else_expr].into_iter().for_each(|part| collect(part, atoms));
-        }
-        other => {
-            let other = negated_equality(other).unwrap_or_else(|| other.clone());
-            if atoms.len() <= 4 * MAX_ATOMS && !atoms.contains(&other) {
-                atoms.push(other);
-            }
+        Joined::If(test, then, other) => {
+            [test, then, other].into_iter().for_each(|part| collect(part, atoms))
         }
     }
 }

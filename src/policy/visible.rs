@@ -8,10 +8,10 @@
 //! The time is left open because a list is kept for longer than it stays the same: what only the hour forbids stays
 //! visible, and its refusal says why.
 
-use cedar_policy::pst::{BinaryOp, Expr, Literal, PatternElem, Var};
 use cedar_policy::{
-    Authorizer, Context, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Pair,
+    Authorizer, Context, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Expr,
 };
+use serde_json::Value;
 
 use crate::domain::clock::Timestamp;
 
@@ -20,7 +20,7 @@ use super::entities::{SessionEntities, TYPES};
 use super::glob::{Glob, Part};
 use super::index::position_of;
 use super::query::{Action, Direction, Listed};
-use super::residual::{Residuals, Truth};
+use super::residual::{Residuals, Truth, operation, sides};
 use super::state::State;
 use super::target::Target;
 
@@ -82,13 +82,13 @@ fn template_could_be_permitted(
 
 /// The context with what is unknown.
 fn context(session: &SessionEntities, has_input: bool) -> Option<Context> {
-    let unknown = |name: &str| (name.to_owned(), Pair::new_unknown(name));
-    let source = ("source".to_owned(), Pair::new_string(session.facts().transport.to_owned()));
+    let unknown = |name: &str| (name.to_owned(), Expr::new_unknown(name));
+    let source = ("source".to_owned(), Expr::new_string(session.facts().transport.to_owned()));
     let input = has_input.then(|| unknown("input"));
     Context::from_pairs([unknown("time"), source].into_iter().chain(input)).ok()
 }
 
-fn possible(engine: &Engine, response: &PartialResponse, atom: &dyn Fn(&Expr) -> Truth) -> bool {
+fn possible(engine: &Engine, response: &PartialResponse, atom: &dyn Fn(&Value) -> Truth) -> bool {
     let forbids = |id: &PolicyId| {
         position_of(id).and_then(|at| engine.policies.get(at)).is_none_or(|compiled| compiled.forbid)
     };
@@ -120,45 +120,50 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     /// What is known of an atom for all the URIs.
-    fn judge(&self, atom: &Expr) -> Truth {
-        match atom {
-            Expr::Like { expr, pattern } if is_uri(expr) => {
-                let part = |element: &PatternElem| match element {
-                    PatternElem::Char(c) => Part::Char(*c),
-                    PatternElem::Wildcard => Part::Any,
+    fn judge(&self, atom: &Value) -> Truth {
+        self.known(atom).unwrap_or(Truth::OPEN)
+    }
+
+    fn known(&self, atom: &Value) -> Option<Truth> {
+        match operation(atom)? {
+            ("like", test) if is_uri(test.get("left")?) => {
+                let part = |element: &Value| match element.get("Literal") {
+                    Some(Value::String(text)) => text.chars().map(Part::Char).collect(),
+                    _ => vec![Part::Any],
                 };
-                self.compare(&Glob::of(pattern.iter().map(part)))
+                Some(self.compare(&Glob::of(test.get("pattern")?.as_array()?.iter().flat_map(part))))
             }
-            Expr::HasAttr { expr, attrs }
-                if is_resource(expr) && attrs.len() == 1 && attrs.first() == "uri" =>
-            {
-                Truth::known(true)
+            ("has", test) if is_resource(test.get("left")?) && test.get("attr")? == "uri" => {
+                Some(Truth::known(true))
             }
-            Expr::BinaryOp { op: BinaryOp::Eq, left, right } => match (&**left, &**right) {
-                (uri, Expr::Literal(Literal::String(text))) | (Expr::Literal(Literal::String(text)), uri)
-                    if is_uri(uri) =>
-                {
-                    self.compare(&Glob::exactly(text))
+            ("==", operands) => {
+                let (left, right) = sides(operands)?;
+                let (own, other) = if literal(right).is_some() { (left, right) } else { (right, left) };
+                match literal(other)? {
+                    Value::String(text) if is_uri(own) => Some(self.compare(&Glob::exactly(text))),
+                    entity if is_resource(own) => self.is_in(entity, false),
+                    _ => None,
                 }
-                (resource, entity @ Expr::Literal(Literal::EntityUID(_)))
-                | (entity @ Expr::Literal(Literal::EntityUID(_)), resource)
-                    if is_resource(resource) =>
-                {
-                    self.is_in(entity, false)
+            }
+            ("in", operands) => {
+                let (own, other) = sides(operands)?;
+                if !is_resource(own) {
+                    return None;
                 }
-                _ => Truth::OPEN,
-            },
-            Expr::BinaryOp { op: BinaryOp::In, left, right } if is_resource(left) => match &**right {
-                Expr::Set(entities) => {
-                    let each = || entities.iter().map(|entity| self.is_in(entity, true));
-                    Truth {
-                        can_hold: each().any(|one| one.can_hold),
-                        can_fail: each().all(|one| one.can_fail),
+                match operation(other)? {
+                    ("Value", entity) => self.is_in(entity, true),
+                    ("Set", entities) => {
+                        let each = entities.as_array()?.iter().map(|one| self.is_in(literal(one)?, true));
+                        let each: Vec<Truth> = each.collect::<Option<_>>()?;
+                        Some(Truth {
+                            can_hold: each.iter().any(|one| one.can_hold),
+                            can_fail: each.iter().all(|one| one.can_fail),
+                        })
                     }
+                    _ => None,
                 }
-                entity => self.is_in(entity, true),
-            },
-            _ => Truth::OPEN,
+            }
+            _ => None,
         }
     }
 
@@ -167,13 +172,14 @@ impl Expansion<'_> {
     }
 
     /// Whether the resource is the entity, or, with `ancestors`, in it.
-    fn is_in(&self, entity: &Expr, ancestors: bool) -> Truth {
-        let Expr::Literal(Literal::EntityUID(entity)) = entity else { return Truth::OPEN };
-        match entity.ty.to_string().as_str() {
-            "Mcp::Resource" => self.is_named(&entity.eid),
-            "Mcp::Server" => Truth::known(ancestors && entity.eid == self.server),
+    fn is_in(&self, entity: &Value, ancestors: bool) -> Option<Truth> {
+        let entity = entity.get("__entity")?;
+        let id = entity.get("id")?.as_str()?;
+        Some(match entity.get("type")?.as_str()? {
+            "Mcp::Resource" => self.is_named(id),
+            "Mcp::Server" => Truth::known(ancestors && id == self.server),
             _ => Truth::known(false),
-        }
+        })
     }
 
     /// Whether the resource's id is `id`.
@@ -185,14 +191,19 @@ impl Expansion<'_> {
     }
 }
 
-fn is_resource(expr: &Expr) -> bool {
-    match expr {
-        Expr::Var(Var::Resource) => true,
-        Expr::Unknown { name } => name.trim_matches('"') == "resource",
-        _ => false,
-    }
+fn literal(expr: &Value) -> Option<&Value> {
+    expr.get("Value")
 }
 
-fn is_uri(expr: &Expr) -> bool {
-    matches!(expr, Expr::GetAttr { expr, attr } if attr == "uri" && is_resource(expr))
+/// `resource`, or what stands for it where it is unknown.
+fn is_resource(expr: &Value) -> bool {
+    let unknown = || expr.get("unknown")?.as_array()?.first().and_then(literal);
+    expr.get("Var").or_else(unknown).is_some_and(|name| name == "resource")
+}
+
+fn is_uri(expr: &Value) -> bool {
+    let access = expr.get(".");
+    access.is_some_and(|access| {
+        access.get("attr").is_some_and(|attr| attr == "uri") && access.get("left").is_some_and(is_resource)
+    })
 }

@@ -7,6 +7,8 @@ mod json;
 mod properties;
 mod schemas;
 mod shipped;
+mod slices;
+mod visibility;
 
 use std::sync::Arc;
 
