@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::domain::ids::GatewayRunId;
 use crate::domain::random;
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, Ledger};
 use crate::identity::{Identity, SpiffeTls};
 use crate::keys::{PublicKeySource, Signer};
 use crate::policy::EngineStore;
@@ -72,7 +72,8 @@ pub(super) async fn core(
         clock: clock.clone(),
         shown,
     });
-    let gate = Gate::new(gate::Parts {
+    let ledger = Ledger::open(&log, config.limits.counters, clock.now())?;
+    let parts = gate::Parts {
         engines,
         log: log.clone(),
         issuer: Issuer::new(signer, clock.clone(), token),
@@ -87,7 +88,8 @@ pub(super) async fn core(
             idle_timeout: config.session.idle_timeout,
             ..gate::Config::default()
         },
-    });
+    };
+    let gate = Gate::new(parts, ledger);
     let stop = CancellationToken::new();
     let summary = Summary::new(Arc::clone(admission.refusals()), log.clone(), clock);
     let upkeep =
@@ -101,7 +103,10 @@ impl Core {
     pub(super) async fn finish(self) {
         self.stop.cancel();
         self.upkeep.finish().await;
-        drop(self.gate);
+        let gate = self.gate;
+        if let Err(error) = tokio::task::spawn_blocking(move || gate.save_ledger(true)).await {
+            tracing::debug!(%error, "what principals did was not summed up");
+        }
         self.log.close().await;
         let telemetry = self.telemetry;
         if let Err(error) = tokio::task::spawn_blocking(move || telemetry.shutdown()).await {

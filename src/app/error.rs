@@ -10,6 +10,7 @@ use crate::admission::{AdmissionError, FetchError};
 use crate::attest::{AppendError, LogError};
 use crate::domain::ids::ServerName;
 use crate::domain::random::RandomError;
+use crate::gate::LedgerError;
 use crate::identity::{IdentityError, TlsError};
 use crate::policy::PolicyDiagnostic;
 use crate::proxy::downstream::http::BindError;
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The policies in force could not be recorded.
     #[error("the policies could not be recorded in the log: {0}")]
     Record(#[from] AppendError),
+    /// What principals did before is not known.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Telemetry is set up wrongly.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),

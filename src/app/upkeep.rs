@@ -94,6 +94,10 @@ pub(super) fn spawn(
         let mut ticks = tokio::time::interval(SWEEP);
         while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
             gate.sweep(clock.now()).await;
+            let summed = Arc::clone(&gate);
+            if let Err(error) = tokio::task::spawn_blocking(move || summed.save_ledger(false)).await {
+                tracing::debug!(%error, "what principals did was not summed up");
+            }
             admission.watch();
             gate.revoke_those(|binding| admission.has_outlived(binding)).await;
             gate.end_signed_by(|kid| identity.has_dropped(kid)).await;

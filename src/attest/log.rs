@@ -16,6 +16,7 @@ use super::directory::{self, Layout};
 use super::error::{AppendError, LogError, MAX_PAYLOAD};
 use super::predicate::{PolicyChange, Predicate};
 use super::queue::{Job, Queued, Record};
+use super::read::Place;
 use super::receipt::{PendingReceipt, Receipt};
 use super::segment::{Open, open_file};
 use super::statement::{self, GatewayInfo, Link, Statement};
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     /// Records in the queue.
     pub(super) depth: AtomicUsize,
     pub(super) closed: AtomicBool,
+    /// Everything before this is as durable as configured.
+    pub(super) end: Mutex<Place>,
 }
 
 impl Log {
@@ -187,6 +190,15 @@ impl Log {
     /// Why records can't be written at the moment, if so.
     pub fn failing(&self) -> Option<AppendError> {
         self.0.shared.failing.load(Ordering::Acquire).then(|| self.0.shared.cause.lock().clone()).flatten()
+    }
+
+    /// Everything before this is written, and as durable as configured.
+    pub fn end(&self) -> Place {
+        *self.0.shared.end.lock()
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.0.layout
     }
 
     /// Where it is.

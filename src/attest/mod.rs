@@ -25,10 +25,12 @@ mod labels;
 mod log;
 pub mod predicate;
 mod queue;
+mod read;
 mod receipt;
 #[cfg(test)]
 mod schema;
 mod segment;
+mod state;
 mod statement;
 mod tail;
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub use directory::{FORMAT, Layout, LogFile};
 pub use error::{AppendError, LogError, StorageError};
 pub use log::Log;
 pub use predicate::{CloseReason, Direction, Predicate, clip};
+pub use read::{Place, ReadError, StoredRecord, StoredRecords};
 pub use receipt::{PendingReceipt, Receipt};
 pub use statement::{
     ChainId, GatewayInfo, Link, PREDICATE_PREFIX, PREDICATE_SUFFIX, STATEMENT_TYPE, Statement, Subject,

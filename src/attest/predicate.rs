@@ -21,6 +21,7 @@ pub use super::gateway::{
     RefusalSummary, TornTail,
 };
 pub use super::labels::{CloseReason, Direction, GapCause};
+pub use super::state::{AddedLabel, CallsRef, SessionStateRef, StateRef, UsageRef};
 
 /// The body of a record; its variant names the `predicateType`.
 #[derive(Debug, Clone, Serialize)]
@@ -295,6 +296,13 @@ pub struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub input: Option<Sha256Digest>,
+    /// What the principal had done before; absent where no policy of the set can see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateRef>,
+    /// Labels that the policies put on what was let in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub added_labels: Vec<AddedLabel>,
     /// Who asked: the token's `sub`, or the tool server or the gateway itself.
     pub principal: String,
     /// The Cedar action.

@@ -10,6 +10,7 @@ use rustix::fs::FallocateFlags;
 
 use super::directory::{self, Layout};
 use super::error::StorageError;
+use super::read::Place;
 
 /// Room that is reserved ahead of the end, so that a full disk shows before a record is half-written.
 const RESERVE: u64 = 256 * 1024;
@@ -119,6 +120,11 @@ impl Segments {
     pub(super) fn restore(&mut self) -> Result<(), StorageError> {
         self.reserved = self.good;
         self.file.truncate(self.good).map_err(StorageError::at("cut", &self.path))
+    }
+
+    /// The end of what was written.
+    pub(super) const fn place(&self) -> Place {
+        Place { segment: self.index, offset: self.good }
     }
 
     /// Closes the segment: what was reserved is given back, everything is on disk.

@@ -262,6 +262,8 @@ impl Script {
             policy_set: policy_set(),
             schema: Sha256Digest::of(b"schema"),
             input: Some(digest),
+            state: None,
+            added_labels: Vec::new(),
             principal: "peer:1000:-".to_owned(),
             action: "files/read".to_owned(),
             resource: "files/read".to_owned(),

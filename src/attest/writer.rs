@@ -373,6 +373,7 @@ impl Writer {
             return Ok(());
         }
         self.segments.append(draft.bytes(), self.parts.durability == Durability::Fsync)?;
+        *self.parts.shared.end.lock() = self.segments.place();
         self.records += draft.records();
         self.position = draft.position();
         self.key = Some(draft.into_key());

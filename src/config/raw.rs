@@ -267,6 +267,8 @@ pub(super) struct Limits {
     pub(super) sessions_per_principal: Option<At<usize>>,
     /// Tool calls of one principal per second, over all its sessions; twice as many at once. Any number by default.
     pub(super) calls_per_second: Option<At<usize>>,
+    /// Counters and labels that are kept of principals, their tool servers and their tools: 131072 by default.
+    pub(super) counters: Option<At<usize>>,
     /// Records that wait for the log's writer: 8192 by default.
     pub(super) queued_records: Option<At<usize>>,
     /// How long a tool server may take to answer its handshake: `60s` by default.

@@ -222,6 +222,7 @@ impl Resolver<'_> {
                 .calls_per_second
                 .as_ref()
                 .map(|calls| u32::try_from(self.count(Some(calls), 1)).unwrap_or(u32::MAX)),
+            counters: self.count(raw.counters.as_ref(), default.counters),
             queued_records: self.count(raw.queued_records.as_ref(), default.queued_records),
             handshake: self.duration(raw.handshake.as_ref(), seconds(default.handshake), 1, 3600),
             request_read: self.duration(raw.request_read.as_ref(), seconds(default.request_read), 1, 3600),

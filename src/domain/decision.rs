@@ -1,6 +1,7 @@
 //! Outcomes of policy, as the rest of the gateway sees them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::digest::Sha256Digest;
 use super::refusal::DenyReason;
@@ -46,6 +47,15 @@ pub struct PolicyFailure {
     pub message: String,
 }
 
+/// What a permit says of what it lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How long it stays with the principal; `None`: with the session only.
+    pub keeps: Option<Duration>,
+}
+
 /// What the policies say of one request.
 #[derive(Debug, Clone)]
 pub struct Ruling {
@@ -59,6 +69,8 @@ pub struct Ruling {
     pub failures: Vec<PolicyFailure>,
     /// `@shadow` policies that matched: what would have counted, had they been enforced.
     pub shadow: Vec<PolicyRef>,
+    /// The labels of the permits that determined it or failed: what an allowed request lets in. Empty on a denial.
+    pub labels: Vec<Label>,
     /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the
     /// record's salt because it covers arguments.
     pub input_digest: Sha256Digest,

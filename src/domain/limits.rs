@@ -19,6 +19,8 @@ pub struct Limits {
     pub sessions_per_principal: usize,
     /// Tool calls of one principal per second in the long run, twice as many at once; any number when absent.
     pub calls_per_second: Option<u32>,
+    /// Counters and labels that are kept of principals, their tool servers and tools.
+    pub counters: usize,
     /// Records that wait for the log's writer.
     pub queued_records: usize,
     /// How long a tool server may take to answer `initialize` or the gateway's own `tools/list`.
@@ -39,6 +41,7 @@ impl Default for Limits {
             sessions: 4096,
             sessions_per_principal: 64,
             calls_per_second: None,
+            counters: 131_072,
             queued_records: 8192,
             handshake: Duration::from_secs(60),
             request_read: Duration::from_secs(30),

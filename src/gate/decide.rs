@@ -18,6 +18,7 @@ use super::permit::{Allowed, Claim};
 use super::record::Made;
 use super::report::{self, Decided};
 use super::session::{Core, Phase, Shared};
+use super::state;
 
 /// One message that is to be decided.
 #[derive(Debug)]
@@ -101,6 +102,8 @@ struct Settled {
     pending: PendingReceipt,
     hidden: bool,
     since: Stopwatch,
+    /// When it was decided, and counted if it was.
+    at: Timestamp,
 }
 
 /// Gives the entry back when the wait for the receipt is given up.
@@ -142,6 +145,7 @@ impl Shared {
                 pending,
                 hidden,
                 since,
+                at,
             } = settled;
             let mut reserved =
                 Reserved { shared: self, claim: allowed.is_some().then(|| matter.enter.claim()).flatten() };
@@ -153,7 +157,7 @@ impl Shared {
             let receipt = match receipt {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    self.roll_back(matter, effect);
+                    self.roll_back(matter, effect, at);
                     return Outcome::Unrecorded(self.failed(matter, &error));
                 }
             };
@@ -187,7 +191,7 @@ impl Shared {
                 return Outcome::Allowed { allowed, receipt, claim: reserved.claim.take() };
             }
             // The policies changed while the record was written: that permit is worth nothing, decide again (I6).
-            self.roll_back(matter, effect);
+            self.roll_back(matter, effect, at);
         }
         Outcome::Unrecorded(DenyReason::Limited)
     }
@@ -216,12 +220,21 @@ impl Shared {
         if let Some(by) = matter.by {
             self.hear(&mut core, &engine, by);
         }
+        let reads = engine.state_reads();
+        // Held from reading to counting, so that no other session of the principal comes in between.
+        let mut account = (reads.lasting() && matter.refuse.is_none()).then(|| self.account.lock());
+        let uncountable = account.as_ref().is_some_and(|account| self.is_uncountable(account, matter));
         let refused = matter.refuse.or_else(|| self.refused(&core, matter, &engine));
+        let refused = refused.or(uncountable.then_some(DenyReason::Limited));
+        let tool = if let Action::ToolCall { name, .. } = matter.action { Some(name) } else { None };
+        let state = match refused {
+            Some(_) => State::default(),
+            None => self.state(&core.did, account.as_deref(), tool, (now, reads)),
+        };
         let ruling = match refused {
             Some(_) => None,
             None => {
                 let child = span.and_then(|span| span.child("policy.evaluate"));
-                let state = State { session_calls: core.calls, ..State::default() };
                 let query =
                     Query { session: &core.entities, action: matter.action, now, state: &state, salt: &salt };
                 let evaluating = Stopwatch::start();
@@ -244,19 +257,47 @@ impl Shared {
             self.house.counters.unrecorded();
             return Err(DenyReason::Limited);
         }
-        let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, now, deny);
-        let made = Made { decision, effect, deny, ruling: ruling.as_ref(), salt: &salt };
-        let record = self.record(&core, &engine, matter, &made);
+        let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, (now, &state), deny);
+        let age = now.since(self.opened).as_secs();
+        let rested = (ruling.is_some() && reads.any()).then(|| state::recorded(&state, age));
+        let added = self.added(matter, ruling.as_ref(), now);
+        let made = Made {
+            decision,
+            effect,
+            deny,
+            ruling: ruling.as_ref(),
+            state: rested,
+            added: &added,
+            salt: &salt,
+        };
+        let record = self.record(&core, &engine, matter, made);
         let pending = parts
             .log
             .append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
             .map_err(|error| self.failed(matter, &error))?;
         match effect {
-            Effect::Allow => core.reserve(matter),
+            Effect::Allow => {
+                core.reserve(matter);
+                let account = &mut *account.get_or_insert_with(|| self.account.lock());
+                self.charge((&mut core.did, account), matter, &added, now);
+            }
             Effect::Deny => core.denied += 1,
         }
+        drop(account);
         let policy_set = engine.digest();
-        Ok(Settled { decision, effect, deny, ruling, allowed, epoch, policy_set, pending, hidden, since })
+        Ok(Settled {
+            decision,
+            effect,
+            deny,
+            ruling,
+            allowed,
+            epoch,
+            policy_set,
+            pending,
+            hidden,
+            since,
+            at: now,
+        })
     }
 
     /// Whether one more refusal of this matter's sender is recorded.
@@ -284,14 +325,12 @@ impl Shared {
         core.seen.is_quarantined(name, compiled).then_some(DenyReason::UnknownTool)
     }
 
-    fn roll_back(&self, matter: &Matter<'_>, effect: Effect) {
+    fn roll_back(&self, matter: &Matter<'_>, effect: Effect, at: Timestamp) {
         let mut core = self.core.lock();
         match effect {
             Effect::Allow => {
                 core.allowed = core.allowed.saturating_sub(1);
-                if matches!(matter.action, Action::ToolCall { .. }) {
-                    core.calls = core.calls.saturating_sub(1);
-                }
+                self.discharge(&mut core.did, matter, at);
             }
             Effect::Deny => core.denied = core.denied.saturating_sub(1),
         }
@@ -313,9 +352,6 @@ impl Core {
     /// Counts an allowed message and enters its request; that there is room was checked under the same lock.
     fn reserve(&mut self, matter: &Matter<'_>) {
         self.allowed += 1;
-        if matches!(matter.action, Action::ToolCall { .. }) {
-            self.calls += 1;
-        }
         let entered = match matter.enter {
             Enter::Nothing => Ok(()),
             Enter::OfClient { id, progress, kind } => {
@@ -332,7 +368,7 @@ fn is_hidden(
     core: &Core,
     matter: &Matter<'_>,
     engine: &Engine,
-    now: Timestamp,
+    (now, state): (Timestamp, &State),
     deny: Option<DenyReason>,
 ) -> bool {
     match (matter.action, deny) {
@@ -345,10 +381,7 @@ fn is_hidden(
                 | DenyReason::ForbidError
                 | DenyReason::InvalidInput,
             ),
-        ) => {
-            let state = State { session_calls: core.calls, ..State::default() };
-            !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, &state)
-        }
+        ) => !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, state),
         _ => false,
     }
 }

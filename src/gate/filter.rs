@@ -10,7 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Listed, State, ToolDefinition};
+use crate::policy::{Listed, ToolDefinition};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
@@ -87,8 +87,9 @@ impl Shared {
         let engine = self.house.parts.engines.current();
         let core = self.core.lock();
         let entities = Arc::clone(&core.entities);
-        let state = State { session_calls: core.calls, ..State::default() };
+        let did = core.did.clone();
         drop(core);
+        let at = (now, engine.state_reads());
         lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
             let entry = match list {
                 ListKind::Tools => {
@@ -104,7 +105,8 @@ impl Shared {
                 ListKind::Resources => Listed::Resource(name),
                 ListKind::Templates => Listed::Template(name),
             };
-            engine.could_be_permitted(&entities, entry, now, &state)
+            let tool = (list == ListKind::Tools).then_some(name);
+            engine.could_be_permitted(&entities, entry, now, &self.state(&did, None, tool, at))
         })
     }
 

@@ -14,6 +14,7 @@ use crate::token::{Issuer, Verifier};
 
 use super::catalog::CatalogueSink;
 use super::config::Config;
+use super::ledger::Ledger;
 use super::meter::{Allowance, Quota};
 use super::observe::Observer;
 use super::registry::Registry;
@@ -54,18 +55,19 @@ pub(super) struct House {
     pub(super) server_refusals: Quota<ServerName>,
     /// Tool calls of each principal, where they are limited.
     pub(super) calls: Option<Quota<Principal>>,
+    pub(super) ledger: Ledger,
     pub(super) counters: Counters,
 }
 
 impl House {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, ledger: Ledger) -> Self {
         let registry = Registry::new(parts.limits.sessions, parts.limits.sessions_per_principal);
         let refusals = Quota::new(parts.config.refusals, parts.limits.sessions);
         let server_refusals = Quota::new(parts.config.refusals, parts.limits.sessions);
         let calls = parts.limits.calls_per_second.map(|per_second| {
             Quota::new(Allowance { burst: per_second.saturating_mul(2), per_second }, parts.limits.sessions)
         });
-        Self { parts, registry, refusals, server_refusals, calls, counters: Counters::default() }
+        Self { parts, registry, refusals, server_refusals, calls, ledger, counters: Counters::default() }
     }
 }
 

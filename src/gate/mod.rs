@@ -8,12 +8,13 @@
 //! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
 //!   `renew`: a session's beginning and its token; `filter`, `catalog`: lists and what they teach.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
+//! - `ledger`, `state`: what each principal did before, for policies to read.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
 //! - `view`: what an operator is shown of a session.
 //! - [`observe`]: what is told to telemetry; `report`: one line in the operator's log for each decision.
 //!
 //! The lock of a session is held for its critical section and never across an await. The order of locks is: session,
-//! then the table of sessions, the quotas or the log's chain; never two of the latter.
+//! then its principal's account, then the table of sessions, the quotas or the log's chain; never two of the latter.
 //!
 //! layer: L3
 
@@ -26,6 +27,7 @@ mod filter;
 mod handshake;
 mod house;
 mod inbound;
+mod ledger;
 mod meter;
 pub mod observe;
 mod onward;
@@ -40,6 +42,7 @@ mod report;
 mod route;
 mod session;
 mod standing;
+mod state;
 mod verdict;
 mod view;
 
@@ -60,6 +63,7 @@ pub use catalog::{CatalogueSink, FixedCatalogue, Learned};
 pub use config::{Config, HiddenTools};
 pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};
 pub use house::{Counts, Parts};
+pub use ledger::{Ledger, LedgerError};
 pub use meter::Allowance;
 pub use permit::{Delivery, Outgoing, Permit, ToClient, ToServer, Withdrawn};
 pub use route::{Route, Transport};
@@ -75,9 +79,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate without sessions.
-    pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { house: Arc::new(House::new(parts)) })
+    /// A gate without sessions; `ledger` tells what principals did before.
+    pub fn new(parts: Parts, ledger: Ledger) -> Arc<Self> {
+        Arc::new(Self { house: Arc::new(House::new(parts, ledger)) })
     }
 
     /// The sessions there are, those whose handshake is under way included.
@@ -108,11 +112,18 @@ impl Gate {
 
     /// Collects sessions that are idle, too old, or whose handshake was never answered. Call it from time to time.
     pub async fn sweep(&self, now: Timestamp) {
+        self.house.ledger.prune(now);
         for session in self.sessions() {
             if let Some(reason) = self.outlived(&session.shared, now) {
                 session.close(reason).await;
             }
         }
+    }
+
+    /// Sums up what principals did, if the log has grown enough since the last time or it is asked for `now`: the
+    /// next start then has less to read. Blocks.
+    pub fn save_ledger(&self, now: bool) {
+        self.house.ledger.save(&self.house.parts.log, now);
     }
 
     /// Ends the sessions whose binding no evidence can match any more.

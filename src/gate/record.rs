@@ -1,6 +1,6 @@
 //! What a decision's record says, from what was decided and the state it was decided in.
 
-use crate::attest::predicate::{self, RequestRef, TraceRef};
+use crate::attest::predicate::{self, AddedLabel, RequestRef, StateRef, TraceRef};
 use crate::attest::{Direction as Sender, clip};
 use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::{Salt, Sha256Digest};
@@ -20,6 +20,9 @@ pub(super) struct Made<'a> {
     pub(super) deny: Option<DenyReason>,
     /// What the policies said; absent where none was asked.
     pub(super) ruling: Option<&'a Ruling>,
+    /// What it rested on, where a policy can see it.
+    pub(super) state: Option<StateRef>,
+    pub(super) added: &'a [AddedLabel],
     /// Thrown away with the record's making (I7).
     pub(super) salt: &'a Salt,
 }
@@ -40,7 +43,7 @@ impl Shared {
         core: &Core,
         engine: &Engine,
         matter: &Matter<'_>,
-        made: &Made<'_>,
+        made: Made<'_>,
     ) -> predicate::Decision {
         let digest = |bytes| Sha256Digest::salted(made.salt, bytes);
         let forwarded = (made.effect == Effect::Allow).then(|| digest(matter.forwarded));
@@ -51,6 +54,8 @@ impl Shared {
             record.ruled(ruling);
         }
         record.deny_reason = made.deny;
+        record.state = made.state;
+        record.added_labels = made.added.to_vec();
         let server = &self.route.server;
         let within = |name: &str| clip(&format!("{server}/{name}"));
         match matter.action {
@@ -116,6 +121,8 @@ impl Shared {
             policy_set: engine.digest(),
             schema: engine.schema_digest(),
             input: None,
+            state: None,
+            added_labels: Vec::new(),
             principal: String::new(),
             action: String::new(),
             resource: self.route.server.to_string(),

@@ -27,10 +27,12 @@ use super::asked::{Asked, AskedKind};
 use super::catalog::{OwnLists, SeenTools};
 use super::denial::Denial;
 use super::house::House;
+use super::ledger;
 use super::pending::Pending;
 use super::permit::Claim;
 use super::route::Route;
 use super::standing::{Standing, StandingMeter};
+use super::state::Did;
 
 /// One client's session with one tool server.
 ///
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     pub(super) opened: Timestamp,
     pub(super) house: Arc<House>,
     pub(super) chain: Chain,
+    /// What the principal did, in this and in other sessions. Its lock comes after `core`'s.
+    pub(super) account: ledger::Shared,
     /// Held while a token is renewed.
     pub(super) renewal: tokio::sync::Mutex<()>,
     pub(super) core: Mutex<Core>,
@@ -77,8 +81,8 @@ pub(super) struct Core {
     pub(super) entities: Arc<SessionEntities>,
     /// The bearer that the entities' groups are of, where there is one.
     pub(super) bearer: Option<Sha256Digest>,
-    /// Tool calls permitted so far.
-    pub(super) calls: u64,
+    /// What policies can see of what happened.
+    pub(super) did: Did,
     pub(super) allowed: u64,
     pub(super) denied: u64,
     /// Requests of the client and of the gateway.
@@ -137,11 +141,12 @@ impl Shared {
     ) -> Self {
         let now = house.parts.clock.now();
         let in_flight = house.parts.limits.in_flight;
+        let account = house.ledger.account(admitted.principal().as_str());
         let core = Core {
             phase: Phase::Opening,
             entities: Arc::new(entities),
             bearer: admitted.evidence().bearer(),
-            calls: 0,
+            did: Did::default(),
             allowed: 0,
             denied: 0,
             asked: Pending::new(in_flight, |asked: &Asked| asked.kind == AskedKind::Plain),
@@ -161,6 +166,7 @@ impl Shared {
             opened: now,
             house,
             chain: Chain::for_session(id),
+            account,
             renewal: tokio::sync::Mutex::new(()),
             core: Mutex::new(core),
             ended: CancellationToken::new(),

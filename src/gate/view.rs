@@ -52,7 +52,7 @@ impl Session {
             opening: core.phase == Phase::Opening,
             opened: shared.opened,
             last_active: shared.last_active(),
-            calls: core.calls,
+            calls: core.did.calls,
             allowed: core.allowed,
             denied: core.denied,
         }

@@ -27,7 +27,7 @@ use super::types::Record;
 /// Most tools of all servers together.
 const MAX_TOOLS: usize = 4_096;
 /// The annotations that do something.
-const ANNOTATIONS: [&str; 3] = ["id", "reason", "shadow"];
+const ANNOTATIONS: [&str; 5] = ["id", "label", "label_for", "reason", "shadow"];
 
 type Compilation = Result<(Engine, Vec<Warning>), Vec<PolicyDiagnostic>>;
 
@@ -56,10 +56,11 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         return Err(findings.0);
     };
     validate(validated, &parsed, &checked, &mut findings);
+    let finish = |parsed: Parsed<'_>| parsed.finish(&mut findings);
+    let policies: Vec<Compiled> = parsed.into_iter().map(finish).collect();
     if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings.0);
     }
-    let policies: Vec<Compiled> = parsed.into_iter().map(Parsed::finish).collect();
     let engine = Engine {
         sources: sources.clone(),
         catalogue: catalogue.clone(),
@@ -227,8 +228,9 @@ pub(super) struct Parsed<'a> {
 }
 
 impl Parsed<'_> {
-    fn finish(self) -> Compiled {
+    fn finish(self, findings: &mut Findings) -> Compiled {
         Compiled {
+            labels: super::label::labels(&self, findings),
             reference: PolicyRef {
                 id: self.id,
                 digest: self.statement.digest(),

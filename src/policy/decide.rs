@@ -5,7 +5,7 @@ use cedar_policy::{
     Request, RestrictedExpression as Expr,
 };
 
-use crate::domain::decision::{Effect, PolicyFailure, PolicyRef, Ruling};
+use crate::domain::decision::{Effect, Label, PolicyFailure, PolicyRef, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::refusal::DenyReason;
 
@@ -115,6 +115,7 @@ impl Asked {
         } else if found.decision == Decision::Allow {
             ruling.effect = Effect::Allow;
             ruling.deny = None;
+            ruling.labels = labels(engine, &found);
             ruling.determining = determining;
         } else {
             ruling.unmet = unmet(engine, &slice.enforced, target, &found.errors);
@@ -187,6 +188,18 @@ fn references(engine: &Engine, ids: &[PolicyId]) -> Vec<PolicyRef> {
     positions.into_iter().filter_map(|at| engine.policies.get(at)).map(|c| c.reference.clone()).collect()
 }
 
+/// The labels of what is let in: of every permit that holds, and of those that failed, whose scope fits and of which
+/// nobody knows whether they would have held.
+fn labels(engine: &Engine, found: &Found) -> Vec<Label> {
+    let ids = found.reasons.iter().chain(found.errors.iter().map(policy_of));
+    let compiled = ids.filter_map(|id| engine.policies.get(position_of(id)?));
+    let mut labels: Vec<Label> = compiled.flat_map(|compiled| compiled.labels.iter().cloned()).collect();
+    // The longest of each name, that of the session being the shortest.
+    labels.sort_by(|a, b| a.name.cmp(&b.name).then(b.keeps.cmp(&a.keeps)));
+    labels.dedup_by(|later, first| later.name == first.name);
+    labels
+}
+
 /// The permits whose scope fits and whose condition did not hold; what failed is told elsewhere.
 fn unmet(
     engine: &Engine,
@@ -239,6 +252,7 @@ fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {
         determining: Vec::new(),
         failures: Vec::new(),
         shadow: Vec::new(),
+        labels: Vec::new(),
         input_digest,
         unmet: Vec::new(),
         suggestion: None,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cedar_policy::{Entities, EntityUid, Policy};
 
 use crate::domain::clock::Timestamp;
-use crate::domain::decision::{PolicyRef, PolicySetDigest, Ruling};
+use crate::domain::decision::{Label, PolicyRef, PolicySetDigest, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
@@ -31,6 +31,8 @@ pub(super) struct Compiled {
     /// `@shadow`: recorded, never enforced.
     pub(super) shadow: bool,
     pub(super) forbid: bool,
+    /// `@label`: what it says of what it lets in.
+    pub(super) labels: Vec<Label>,
     /// What it can observe of a call's arguments.
     pub(super) reads: Reads,
 }

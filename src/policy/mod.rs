@@ -23,6 +23,7 @@ mod glob;
 mod index;
 mod input;
 mod json;
+mod label;
 mod methods;
 mod names;
 mod number;

@@ -19,8 +19,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Name and value of each attribute.
-    pub(super) const fn each(&self) -> [(&'static str, u64); 4] {
+    /// Name and value of each, as policies see them.
+    pub const fn each(&self) -> [(&'static str, u64); 4] {
         [("calls", self.calls), ("minute", self.minute), ("hour", self.hour), ("day", self.day)]
     }
 }

@@ -69,6 +69,8 @@ impl Fixture {
                 policy_set: set,
                 schema,
                 input: None,
+                state: None,
+                added_labels: Vec::new(),
                 principal: "peer:1:-".to_owned(),
                 action: "session/open".to_owned(),
                 resource: "files".to_owned(),

@@ -6,6 +6,7 @@ mod lists;
 mod revocation;
 mod server;
 mod sessions;
+mod state;
 mod tokens;
 mod traces;
 
@@ -145,7 +146,8 @@ impl World {
         let engines = Arc::new(EngineStore::new(engine));
         let tokens = token::Config::default();
         let recompiler = Recompiler { engines: engines.clone(), log: log.clone() };
-        let gate = Gate::new(Parts {
+        let ledger = Ledger::open(&log, terms.limits.counters, clock.now()).unwrap();
+        let parts = Parts {
             engines: engines.clone(),
             log: log.clone(),
             issuer: Issuer::new(identity.clone(), clock.clone(), tokens.clone()),
@@ -156,7 +158,8 @@ impl World {
             catalogue: if terms.fixed_catalogue { Arc::new(FixedCatalogue) } else { Arc::new(recompiler) },
             limits: terms.limits,
             config: terms.config,
-        });
+        };
+        let gate = Gate::new(parts, ledger);
         Self { gate, engines, log, clock, identity, dir }
     }
 
