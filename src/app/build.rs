@@ -86,6 +86,7 @@ pub(super) async fn core(
         config: gate::Config {
             max_lifetime: config.session.max_lifetime,
             idle_timeout: config.session.idle_timeout,
+            zone: config.time_zone.clone(),
             ..gate::Config::default()
         },
     };

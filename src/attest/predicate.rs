@@ -286,6 +286,13 @@ pub struct Decision {
     pub policies: Vec<PolicyEntry>,
     /// The policies that failed.
     pub failures: Vec<FailureEntry>,
+    /// `@shadow` policies that would have counted, had they been enforced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub shadow: Vec<PolicyEntry>,
+    /// Whether enforcing them would have made it the other decision; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_flip: Option<bool>,
     /// Digest of the policy set.
     #[schemars(with = "String")]
     pub policy_set: Sha256Digest,
@@ -299,6 +306,9 @@ pub struct Decision {
     /// What the principal had done before; absent where no policy of the set can see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateRef>,
+    /// Seconds that the configured time zone was ahead of UTC; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub utc_offset: Option<i32>,
     /// Labels that the policies put on what was let in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -346,6 +356,8 @@ impl Decision {
         self.deny_reason = ruling.deny;
         self.policies = ruling.determining.iter().map(PolicyEntry::from).collect();
         self.failures = ruling.failures.iter().map(FailureEntry::from).collect();
+        self.shadow = ruling.shadow.iter().map(PolicyEntry::from).collect();
+        self.would_flip = (!ruling.shadow.is_empty()).then_some(ruling.would_flip);
         self.input = Some(ruling.input_digest);
     }
 }

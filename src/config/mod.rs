@@ -33,6 +33,7 @@ pub use schema::json_schema;
 
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
+use crate::domain::zone::Zone;
 use crate::proxy::config::{ListenConfig, ServerConfig};
 use crate::{admission, attest, identity, telemetry};
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub refusal_summary: Duration,
     /// Where `chancery session` reaches a gateway that serves.
     pub admin_socket: PathBuf,
+    /// Whose clocks policies see as `context.local`.
+    pub time_zone: Zone,
     /// Where the tools that servers have shown are kept.
     pub state_dir: PathBuf,
 }

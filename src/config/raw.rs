@@ -48,6 +48,8 @@ pub(super) struct Raw {
     pub(super) telemetry: Telemetry,
     /// How often requests that were refused before admission are summed up in the log: `60s` by default.
     pub(super) refusal_summary: Option<At<String>>,
+    /// The time zone of `context.local` in policies, such as `Europe/Berlin`: `UTC` by default.
+    pub(super) time_zone: Option<At<String>>,
     /// Where state is kept (the tools that servers have shown). Default: `$XDG_STATE_HOME/chancery`.
     pub(super) state_dir: Option<At<String>>,
 }

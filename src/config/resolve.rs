@@ -11,6 +11,7 @@ use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
+use crate::domain::zone::Zone;
 use crate::proxy::config::ListenConfig;
 use crate::{admission, attest, identity, telemetry};
 
@@ -53,6 +54,7 @@ impl Resolver<'_> {
             limits,
             telemetry: self.telemetry(&raw.telemetry),
             refusal_summary: self.duration(raw.refusal_summary.as_ref(), 60, 1, 86_400),
+            time_zone: raw.time_zone.as_ref().map(|zone| self.zone(zone)).unwrap_or_default(),
             state_dir,
         }
     }
@@ -228,6 +230,16 @@ impl Resolver<'_> {
             request_read: self.duration(raw.request_read.as_ref(), seconds(default.request_read), 1, 3600),
             grace: self.duration(raw.grace.as_ref(), seconds(default.grace), 0, 600),
         }
+    }
+
+    fn zone(&mut self, raw: &At<String>) -> Zone {
+        let zone = Zone::named(&raw.value);
+        if zone.is_none() {
+            let help =
+                "write the name that the IANA time zone database has, such as `UTC` or `Europe/Berlin`";
+            self.mistakes.add(&raw.span, format!("`{}` is no time zone", raw.value), help);
+        }
+        zone.unwrap_or_default()
     }
 
     fn telemetry(&mut self, raw: &raw::Telemetry) -> telemetry::Config {

@@ -50,6 +50,7 @@ admission:
 session: { token_ttl: 5m }
 limits: { message_bytes: 1MiB, in_flight: 8 }
 refusal_summary: 5s
+time_zone: Asia/Kolkata
 "#;
 
 #[test]
@@ -65,6 +66,7 @@ fn a_whole_file_is_resolved_with_defaults_and_paths_relative_to_it() {
     assert_eq!(config.session.max_lifetime, Duration::from_secs(12 * 3600));
     assert_eq!((config.limits.message_bytes, config.limits.in_flight), (1 << 20, 8));
     assert_eq!(config.refusal_summary, Duration::from_secs(5));
+    assert_eq!(config.time_zone.to_string(), "Asia/Kolkata");
     let kind = |name: &str| config.servers[&name.parse().unwrap()].kind.clone();
     match kind("files") {
         ServerKind::Child(child) => {

@@ -69,6 +69,8 @@ pub struct Ruling {
     pub failures: Vec<PolicyFailure>,
     /// `@shadow` policies that matched: what would have counted, had they been enforced.
     pub shadow: Vec<PolicyRef>,
+    /// Whether enforcing those would have made it the other decision.
+    pub would_flip: bool,
     /// The labels of the permits that determined it or failed: what an allowed request lets in. Empty on a denial.
     pub labels: Vec<Label>,
     /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the

@@ -20,3 +20,4 @@ pub mod refusal;
 pub mod revision;
 pub mod secret;
 pub mod semconv;
+pub mod zone;

@@ -30,6 +30,8 @@ pub const CHANCERY_DECISION_ID: &str = "chancery.decision.id";
 pub const CHANCERY_DECISION_REASON: &str = "chancery.decision.reason";
 /// Ids of the determining policies.
 pub const CHANCERY_DECISION_POLICIES: &str = "chancery.decision.policies";
+/// The `@reason`s of the determining policies.
+pub const CHANCERY_DECISION_REASONS: &str = "chancery.decision.reasons";
 /// `enforce` or `shadow`.
 pub const CHANCERY_DECISION_MODE: &str = "chancery.decision.mode";
 /// Digest of the policy set.

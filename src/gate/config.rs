@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::zone::Zone;
+
 use super::meter::Allowance;
 
 /// How a call of a tool that the caller can't see is answered.
@@ -21,6 +23,8 @@ pub struct Config {
     pub max_lifetime: Duration,
     /// A session without a message for this long is collected; not on stdio.
     pub idle_timeout: Duration,
+    /// Whose clocks policies see.
+    pub zone: Zone,
     /// How hidden tools answer.
     pub hidden_tools: HiddenTools,
     /// Maintenance traffic of one session.
@@ -34,6 +38,7 @@ impl Default for Config {
         Self {
             max_lifetime: Duration::from_secs(12 * 3600),
             idle_timeout: Duration::from_secs(3600),
+            zone: Zone::default(),
             hidden_tools: HiddenTools::default(),
             standing: Allowance::default(),
             refusals: Allowance { burst: 2_000, per_second: 100 },

@@ -168,12 +168,14 @@ impl Shared {
             report::decided(self, matter, &told);
             if let Some(span) = span {
                 let attestation = Some(receipt.digest());
+                let reasons = policies.iter().filter_map(|policy| policy.reason.as_deref()).collect();
                 let policies = policies.iter().map(|policy| &*policy.id).collect();
                 span.decided(&DecisionFacts {
                     id: decision,
                     effect,
                     reason: deny,
                     policies,
+                    reasons,
                     policy_set,
                     attestation,
                 });
@@ -260,6 +262,7 @@ impl Shared {
         let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, (now, &state), deny);
         let age = now.since(self.opened).as_secs();
         let rested = (ruling.is_some() && reads.any()).then(|| state::recorded(&state, age));
+        let utc_offset = state.utc_offset;
         let added = self.added(matter, ruling.as_ref(), now);
         let made = Made {
             decision,
@@ -267,6 +270,7 @@ impl Shared {
             deny,
             ruling: ruling.as_ref(),
             state: rested,
+            utc_offset,
             added: &added,
             salt: &salt,
         };

@@ -97,6 +97,8 @@ pub struct DecisionFacts<'a> {
     pub reason: Option<DenyReason>,
     /// Ids of the determining policies.
     pub policies: Vec<&'a str>,
+    /// The `@reason` of each of them that has one.
+    pub reasons: Vec<&'a str>,
     /// Digest of the policy set.
     pub policy_set: Sha256Digest,
     /// Digest of the attestation; absent when it could not be written.

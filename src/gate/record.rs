@@ -22,6 +22,8 @@ pub(super) struct Made<'a> {
     pub(super) ruling: Option<&'a Ruling>,
     /// What it rested on, where a policy can see it.
     pub(super) state: Option<StateRef>,
+    /// Seconds that the configured zone was ahead of UTC.
+    pub(super) utc_offset: i32,
     pub(super) added: &'a [AddedLabel],
     /// Thrown away with the record's making (I7).
     pub(super) salt: &'a Salt,
@@ -55,6 +57,7 @@ impl Shared {
         }
         record.deny_reason = made.deny;
         record.state = made.state;
+        record.utc_offset = Some(made.utc_offset).filter(|offset| *offset != 0);
         record.added_labels = made.added.to_vec();
         let server = &self.route.server;
         let within = |name: &str| clip(&format!("{server}/{name}"));
@@ -118,10 +121,13 @@ impl Shared {
             deny_reason: None,
             policies: Vec::new(),
             failures: Vec::new(),
+            shadow: Vec::new(),
+            would_flip: None,
             policy_set: engine.digest(),
             schema: engine.schema_digest(),
             input: None,
             state: None,
+            utc_offset: None,
             added_labels: Vec::new(),
             principal: String::new(),
             action: String::new(),

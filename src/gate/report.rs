@@ -41,6 +41,16 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
         attestation = %told.receipt.digest(),
         micros = u64::try_from(told.took.as_micros()).unwrap_or(u64::MAX),
     );
+    if let Some(ruling) = told.ruling.filter(|ruling| !ruling.shadow.is_empty()) {
+        let shadow: Vec<&str> = ruling.shadow.iter().map(|policy| &*policy.id).collect();
+        tracing::info!(
+            target: "chancery::decision",
+            decision = %told.decision,
+            shadow = shadow.join(","),
+            would_flip = ruling.would_flip,
+            "shadow policies that would have counted"
+        );
+    }
     for failure in told.ruling.iter().flat_map(|ruling| &ruling.failures) {
         tracing::warn!(
             target: "chancery::policy",

@@ -50,7 +50,8 @@ impl Shared {
         tool: Option<&str>,
         (now, reads): (Timestamp, StateReads),
     ) -> State {
-        let mut state = State { session_calls: did.calls, ..State::default() };
+        let utc_offset = self.house.parts.config.zone.offset(now);
+        let mut state = State { session_calls: did.calls, utc_offset, ..State::default() };
         if reads.session {
             state.session_tool = tool.and_then(|tool| did.tools.get(tool)).copied().unwrap_or_default();
             state.session_labels = did.labels.iter().map(Arc::clone).collect();

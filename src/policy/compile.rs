@@ -8,7 +8,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 
-use crate::domain::decision::PolicyRef;
+use crate::domain::decision::{Label, PolicyRef};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
@@ -56,8 +56,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         return Err(findings.0);
     };
     validate(validated, &parsed, &checked, &mut findings);
-    let finish = |parsed: Parsed<'_>| parsed.finish(&mut findings);
-    let policies: Vec<Compiled> = parsed.into_iter().map(finish).collect();
+    let policies = super::label::compiled(parsed, &mut findings);
     if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings.0);
     }
@@ -228,9 +227,9 @@ pub(super) struct Parsed<'a> {
 }
 
 impl Parsed<'_> {
-    fn finish(self, findings: &mut Findings) -> Compiled {
+    pub(super) fn finish(self, labels: Vec<Label>) -> Compiled {
         Compiled {
-            labels: super::label::labels(&self, findings),
+            labels,
             reference: PolicyRef {
                 id: self.id,
                 digest: self.statement.digest(),

@@ -59,6 +59,7 @@ impl Asked {
             ("time".to_owned(), Expr::new_datetime(query.now.to_rfc3339())),
             ("source".to_owned(), Expr::new_string(source.to_owned())),
         ];
+        pairs.extend(query.state.local(query.now).map(|local| ("local".to_owned(), local)));
         let mut opaque = Vec::new();
         if let Some(tool) = target.tool {
             let arguments =
@@ -94,7 +95,7 @@ impl Asked {
         let forbid_failed =
             failures.len() < found.errors.len() || failures.iter().any(|failure| failure.forbid);
         let mut ruling = denied(DenyReason::NotPermitted, input_digest);
-        ruling.shadow = self.shadow(engine, &slice.shadow, &target.entities);
+        let shadow = self.shadow(engine, &slice.shadow, &target.entities);
         let determining = references(engine, &found.reasons);
         if found.decision == Decision::Deny && !determining.is_empty() {
             ruling.deny = Some(DenyReason::Forbidden);
@@ -122,6 +123,8 @@ impl Asked {
             ruling.suggestion = Some(suggestion(query, target));
         }
         ruling.failures.extend(failures);
+        ruling.would_flip = would_flip(engine, &ruling, &shadow);
+        ruling.shadow = references(engine, &shadow);
         ruling
     }
 
@@ -137,8 +140,9 @@ impl Asked {
         policies.policies().map(|policy| policy.id().clone()).filter(observes).collect()
     }
 
-    fn shadow(&self, engine: &Engine, policies: &[PolicySet; 2], entities: &Entities) -> Vec<PolicyRef> {
-        let mut matched = Vec::new();
+    /// The shadow policies that hold, and the forbids among them that fail, which would deny as well.
+    fn shadow(&self, engine: &Engine, policies: &[PolicySet; 2], entities: &Entities) -> Vec<PolicyId> {
+        let mut counting = Vec::new();
         for policies in policies.iter().filter(|policies| !policies.is_empty()) {
             let observers = self.observers(engine, policies);
             // All of one effect: whichever match are what determines.
@@ -146,9 +150,26 @@ impl Asked {
                 true => evaluate(&self.request, policies, entities),
                 false => evaluate(&self.request, &without(policies, &observers), entities),
             };
-            matched.extend(found.reasons);
+            let failed = found.errors.iter().map(policy_of).filter(|id| is_forbid(engine, id));
+            counting.extend(failed.cloned());
+            counting.extend(found.reasons);
         }
-        references(engine, &matched)
+        counting
+    }
+}
+
+fn is_forbid(engine: &Engine, id: &PolicyId) -> bool {
+    position_of(id).and_then(|at| engine.policies.get(at)).is_none_or(|compiled| compiled.forbid)
+}
+
+/// Whether enforcing the shadow policies `shadow` would have made `ruling` another one.
+fn would_flip(engine: &Engine, ruling: &Ruling, shadow: &[PolicyId]) -> bool {
+    let forbids = shadow.iter().any(|id| is_forbid(engine, id));
+    match ruling.deny {
+        None => forbids,
+        Some(DenyReason::NotPermitted) => !forbids && !shadow.is_empty(),
+        // A forbid that holds or fails, or a value that can't be seen, denies whatever else there is.
+        Some(_) => false,
     }
 }
 
@@ -252,6 +273,7 @@ fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {
         determining: Vec::new(),
         failures: Vec::new(),
         shadow: Vec::new(),
+        would_flip: false,
         labels: Vec::new(),
         input_digest,
         unmet: Vec::new(),

@@ -1,12 +1,15 @@
 //! `@label` and `@label_for`: what a permit says of what it lets in, and for how long that sticks to the principal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cedar_policy::Effect;
+use serde_json::Value;
 
 use super::compile::{Findings, Parsed, find};
 use super::diagnostic::Severity;
+use super::engine::Compiled;
 use crate::domain::decision::Label;
 
 /// How long a label lasts where `@label_for` does not say.
@@ -18,8 +21,58 @@ const MOST: u64 = 90 * 86_400;
 const MAX_LABELS: usize = 8;
 const MAX_LENGTH: usize = 64;
 
+/// The policies with their labels, ready for use. A label that is asked for and that none of them adds is warned of.
+pub(super) fn compiled(parsed: Vec<Parsed<'_>>, findings: &mut Findings) -> Vec<Compiled> {
+    let labelled: Vec<Vec<Label>> = parsed.iter().map(|policy| labels(policy, findings)).collect();
+    let names: BTreeSet<&str> = labelled.iter().flatten().map(|label| &*label.name).collect();
+    for policy in &parsed {
+        let mut asked = BTreeSet::new();
+        if let Ok(json) = policy.policy.to_json() {
+            asked_for(&json, &mut asked);
+        }
+        for name in asked.iter().filter(|name| !names.contains(name.as_str())) {
+            let near = super::names::nearest(name, names.iter().copied());
+            let help = near.map_or(
+                "add it with `@label` to the permit that lets in what it stands for".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("no policy adds the label `{name}`");
+            let span = find(&policy.statement, name);
+            findings.add(Severity::Warning, &policy.statement, span, Some(&policy.id), message, Some(help));
+        }
+    }
+    parsed.into_iter().zip(labelled).map(|(policy, labels)| policy.finish(labels)).collect()
+}
+
+/// The texts that `labels` is asked for by `contains`, `containsAll` or `containsAny`.
+fn asked_for(node: &Value, found: &mut BTreeSet<String>) {
+    match node {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let attribute = value.get("left").and_then(|left| left.get(".")?.get("attr"));
+                if key.starts_with("contains") && attribute.is_some_and(|attr| attr == "labels") {
+                    texts(value.get("right").unwrap_or(&Value::Null), found);
+                }
+                asked_for(value, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| asked_for(item, found)),
+        _ => {}
+    }
+}
+
+/// A literal text, or the literal texts of a set.
+fn texts(node: &Value, found: &mut BTreeSet<String>) {
+    if let Some(Value::String(text)) = node.get("Value") {
+        found.insert(text.clone());
+    }
+    if let Some(Value::Array(items)) = node.get("Set") {
+        items.iter().for_each(|item| texts(item, found));
+    }
+}
+
 /// The labels of a policy; what is wrong with them is an error.
-pub(super) fn labels(parsed: &Parsed<'_>, findings: &mut Findings) -> Vec<Label> {
+fn labels(parsed: &Parsed<'_>, findings: &mut Findings) -> Vec<Label> {
     let policy = &parsed.policy;
     let (names, lasts) = (policy.annotation("label"), policy.annotation("label_for"));
     let mut wrong = |annotation: &str, message: String, help: &str| {

@@ -60,7 +60,7 @@ fn write_tool(out: &mut String, server: &str, tool: &TypedTool<'_>) {
     );
     out.push_str("      input: ");
     write_record(out, tool.input, 6);
-    out.push_str(",\n      time: datetime,\n      source: String,\n    } };\n");
+    out.push_str(",\n      time: datetime,\n      local: Local,\n      source: String,\n    } };\n");
 }
 
 fn write_record(out: &mut String, record: &Record, indent: usize) {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use cedar_policy::{Policy, RestrictedExpression as Expr};
 use serde_json::Value;
 
+use crate::domain::clock::Timestamp;
+use crate::domain::zone::LocalTime;
+
 /// Permitted tool calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
@@ -25,7 +28,7 @@ impl Calls {
     }
 }
 
-/// The state that one decision rests on. That of a tool is the one that is asked for, and zero elsewhere.
+/// What one decision rests on beside the request. That of a tool is the one that is asked for, and zero elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// Tool calls permitted in the session.
@@ -42,6 +45,8 @@ pub struct State {
     pub tool: Calls,
     /// What the principal is labelled with, by any session, sorted.
     pub labels: Vec<Arc<str>>,
+    /// Seconds that the clocks of the configured time zone are ahead of UTC.
+    pub utc_offset: i32,
 }
 
 /// Which parts of the state some policy of a set can observe; what none can is not put together.
@@ -118,6 +123,13 @@ impl State {
         texts(&self.labels)
     }
 
+    /// `context.local`. `None` can't happen.
+    pub(super) fn local(&self, now: Timestamp) -> Option<Expr> {
+        let LocalTime { weekday, hour, minute } = LocalTime::at(now, self.utc_offset);
+        let members = [("weekday", weekday), ("hour", hour), ("minute", minute)];
+        Expr::new_record(members.map(|(key, value)| (key.to_owned(), long(value.into())))).ok()
+    }
+
     /// Name and text of each part, for the digest of a decision's input.
     pub(super) fn members(&self, mut member: impl FnMut(&str, &str)) {
         member("session.calls", &self.session_calls.to_string());
@@ -129,6 +141,7 @@ impl State {
                 member(&format!("{part}.{key}"), &value.to_string());
             }
         }
+        member("utcOffset", &self.utc_offset.to_string());
         for label in &self.session_labels {
             member("session.label", label);
         }

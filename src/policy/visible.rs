@@ -85,7 +85,7 @@ fn context(session: &SessionEntities, has_input: bool) -> Option<Context> {
     let unknown = |name: &str| (name.to_owned(), Expr::new_unknown(name));
     let source = ("source".to_owned(), Expr::new_string(session.facts().transport.to_owned()));
     let input = has_input.then(|| unknown("input"));
-    Context::from_pairs([unknown("time"), source].into_iter().chain(input)).ok()
+    Context::from_pairs([unknown("time"), unknown("local"), source].into_iter().chain(input)).ok()
 }
 
 fn possible(engine: &Engine, response: &PartialResponse, atom: &dyn Fn(&Value) -> Truth) -> bool {

@@ -103,6 +103,11 @@ impl Span for Message {
             KeyValue::new(semconv::CHANCERY_DECISION_POLICIES, Value::Array(Array::String(policies))),
             KeyValue::new(semconv::CHANCERY_DECISION_POLICY_SET, facts.policy_set.to_string()),
         ]);
+        if !facts.reasons.is_empty() {
+            let reasons = facts.reasons.iter().map(|text| StringValue::from(short(text))).collect();
+            let reasons = Value::Array(Array::String(reasons));
+            self.span.set_attribute(KeyValue::new(semconv::CHANCERY_DECISION_REASONS, reasons));
+        }
         if let Some(reason) = facts.reason {
             self.span.set_attribute(KeyValue::new(semconv::CHANCERY_DECISION_REASON, reason.as_str()));
         }

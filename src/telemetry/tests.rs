@@ -134,6 +134,7 @@ mod span_tests {
             effect: Effect::Deny,
             reason: Some(DenyReason::Forbidden),
             policies: vec!["no-writes"],
+            reasons: vec!["This folder is read-only."],
             policy_set: Sha256Digest::of(b"set"),
             attestation: Some(Sha256Digest::of(b"record")),
         });
@@ -153,6 +154,7 @@ mod span_tests {
             ("chancery.decision.effect", "deny"),
             ("chancery.decision.reason", "forbidden"),
             ("chancery.decision.policies", "[\"no-writes\"]"),
+            ("chancery.decision.reasons", "[\"This folder is read-only.\"]"),
             ("error.type", "forbidden"),
         ] {
             assert_eq!(attribute(message, key).as_deref(), Some(value), "{key}");

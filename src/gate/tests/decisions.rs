@@ -40,6 +40,7 @@ async fn a_denied_call_is_answered_with_the_policys_reason_and_its_record() {
     let records = world.verified().await;
     let denied = records.iter().find(|record| record["decisionId"] == data["decisionId"]).unwrap();
     assert_eq!((&denied["effect"], &denied["denyReason"]), (&json!("deny"), &json!("forbidden")));
+    assert_eq!(denied["policies"][0]["reason"], "This folder is read-only.");
     assert!(denied["request"].get("forwarded").is_none());
 }
 

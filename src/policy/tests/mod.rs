@@ -4,6 +4,7 @@ mod compilation;
 mod decisions;
 mod inputs;
 mod json;
+mod labels;
 mod properties;
 mod schemas;
 mod shipped;

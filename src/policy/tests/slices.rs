@@ -1,7 +1,7 @@
 //! The index never changes a decision: random sets, random requests, against Cedar over the whole set.
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, Policy, PolicySet, Request,
+    AuthorizationError, Authorizer, Context, Decision, Effect, Entities, Policy, PolicySet, Request,
     RestrictedExpression, Schema,
 };
 use proptest::prelude::*;
@@ -39,6 +39,10 @@ const OF_AGENTS: &[&str] = &[
     "principal.session.calls < 3",
     "principal.session.calls <= 3",
     "principal.session.calls * 4611686018427387904 > 0",
+    "principal.usage.calls < 1",
+    "principal.usage.tool.minute * 9223372036854775807 > principal.usage.server.day",
+    "principal.labels.contains(\"pii\")",
+    "principal.session.labels.isEmpty()",
     "principal has uid && principal.uid == 1000",
     "principal has executable && principal.executable like \"*agent\"",
 ];
@@ -238,7 +242,9 @@ impl Said {
             (Decision::Deny, true, false) => ("not_permitted", Vec::new()),
         };
         let alone = set(true).filter(|policy| {
-            evaluate(&mut std::iter::once(policy.clone())).diagnostics().reason().next().is_some()
+            let response = evaluate(&mut std::iter::once(policy.clone()));
+            let fails = response.diagnostics().errors().next().is_some();
+            response.diagnostics().reason().next().is_some() || fails && policy.effect() == Effect::Forbid
         });
         let shadow = named(alone.filter_map(|policy| position_of(policy.id())).collect());
         let mut failed = named(errors);
@@ -255,6 +261,7 @@ fn both(engine: &Engine, schema: &Schema, server: &str, action: Action<'_>) -> O
     let server_asks = matches!(action, Action::Method { from: Direction::Server, .. });
     let mut context = vec![
         ("time".to_owned(), text("datetime(\"2026-01-02T03:04:05.000Z\")")),
+        ("local".to_owned(), text("{weekday: 5, hour: 3, minute: 4}")),
         ("source".to_owned(), text(if server_asks { "\"server\"" } else { "\"stdio\"" })),
     ];
     if let Action::ToolCall { arguments: Some(arguments), .. } = action {
@@ -267,7 +274,11 @@ fn both(engine: &Engine, schema: &Schema, server: &str, action: Action<'_>) -> O
     }
     let (p, a, r) = (target.principal.clone(), target.action.clone(), target.resource.clone());
     let request = Request::new(p, a, r, Context::from_pairs(context).unwrap(), Some(schema)).unwrap();
-    let whole = Said::by_the_whole_set(engine, &request, &target.entities);
+    // The reference sees all of the state, whatever the policies read of it.
+    let reads = StateReads { session: true, usage: true, labels: true };
+    let agent = session.agent_entity(NOW, &calls(3), reads).unwrap();
+    let entities = target.entities.clone().upsert_entities([agent], None).unwrap();
+    let whole = Said::by_the_whole_set(engine, &request, &entities);
     Some((Said::by_the_engine(&ask(engine, server, action)), whole))
 }
 
