@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use super::compiled;
 use super::error::StartError;
 use super::prepare::Prepared;
-use super::tools::{self, Tools};
+use super::reload::Reload;
+use super::tools::{State, Tools};
 use super::upkeep::{self, Summary, Upkeep};
 use crate::admission::{Admission, TrustDomains, bootstrap};
+use crate::attest::predicate::PolicyCause;
 use crate::attest::{GatewayInfo, Log};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
 use crate::domain::ids::GatewayRunId;
 use crate::domain::random;
@@ -19,6 +22,8 @@ use crate::keys::{PublicKeySource, Signer};
 use crate::policy::EngineStore;
 use crate::telemetry::Telemetry;
 use crate::token::{self, Issuer, Verifier};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A gateway that could serve now.
@@ -30,13 +35,17 @@ pub(super) struct Core {
     pub(super) log: Log,
     telemetry: Telemetry,
     upkeep: Upkeep,
+    reload: JoinHandle<()>,
     stop: CancellationToken,
 }
 
-/// Opens identity, secret and log, and begins the upkeep. `tell` gets what the operator must read.
+/// Opens identity, secret and log, and begins the upkeep. Each message on `hangup` has policies and configuration read
+/// anew, as a change of their files has. `tell` gets what the operator must read.
 pub(super) async fn core(
     config: &Config,
     mut prepared: Prepared,
+    env: &Environment,
+    hangup: Option<mpsc::Receiver<()>>,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Core, StartError> {
     let clock = Clock::system();
@@ -52,8 +61,8 @@ pub(super) async fn core(
     let info = GatewayInfo { spiffe_id: identity.spiffe_id().clone(), version, run };
     let signer: Arc<dyn Signer> = identity.clone();
     let log = Log::open(config.log.clone(), signer.clone(), clock.clone(), recorder.clone(), info)?;
-    let Prepared { sources, catalogue, engine, shown, .. } = prepared;
-    tools::archive(&log, &sources, &engine).await?;
+    let Prepared { inputs, engine, shown, .. } = prepared;
+    compiled::announce(&log, PolicyCause::Start, None, &engine).await?;
     let engines = Arc::new(EngineStore::new(engine));
 
     let token = token::Config {
@@ -63,16 +72,18 @@ pub(super) async fn core(
     };
     let keys: Arc<dyn PublicKeySource> = identity.clone();
     let verifier = Verifier::new(keys, identity.spiffe_id().clone(), &token, clock.clone());
-    let tools = Tools::new(tools::Parts {
+    let (sources, shadow) = (inputs.sources.clone(), inputs.shadow.clone());
+    let tools = Arc::new(Tools {
         servers: config.servers.clone(),
-        sources,
-        catalogue,
         engines: Arc::clone(&engines),
         log: log.clone(),
         clock: clock.clone(),
+        recorder: recorder.clone(),
         shown,
+        state: Mutex::new(State::new(inputs)),
     });
     let ledger = Ledger::open(&log, config.limits.counters, clock.now())?;
+    let reload = Reload::new(config.clone(), env.clone(), sources, shadow, Arc::clone(&tools));
     let parts = gate::Parts {
         engines,
         log: log.clone(),
@@ -81,7 +92,7 @@ pub(super) async fn core(
         clock: clock.clone(),
         recorder: recorder.clone(),
         observer: telemetry.observer(),
-        catalogue: Arc::new(tools),
+        catalogue: tools,
         limits: config.limits.clone(),
         config: gate::Config {
             max_lifetime: config.session.max_lifetime,
@@ -95,7 +106,8 @@ pub(super) async fn core(
     let summary = Summary::new(Arc::clone(admission.refusals()), log.clone(), clock);
     let upkeep =
         upkeep::spawn(&gate, &admission, &identity, summary, config.refusal_summary, recorder, &stop);
-    Ok(Core { gate, admission, identity, log, telemetry, upkeep, stop })
+    let reload = tokio::spawn(reload.run(hangup, stop.clone()));
+    Ok(Core { gate, admission, identity, log, telemetry, upkeep, reload, stop })
 }
 
 impl Core {
@@ -103,6 +115,9 @@ impl Core {
     /// are closed before.
     pub(super) async fn finish(self) {
         self.stop.cancel();
+        if let Err(error) = self.reload.await {
+            tracing::debug!(%error, "what follows the files did not end in order");
+        }
         self.upkeep.finish().await;
         let gate = self.gate;
         if let Err(error) = tokio::task::spawn_blocking(move || gate.save_ledger(true)).await {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::admin::server::AdminError;
 use super::command::CommandError;
+use super::lock::LockFileError;
 use super::policies::PolicyFilesError;
 use crate::admission::bootstrap::SecretFileError;
 use crate::admission::{AdmissionError, FetchError};
@@ -37,6 +38,9 @@ pub enum StartError {
     /// A tool server could not be asked for its tools.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The lock file can't be used.
+    #[error(transparent)]
+    Lock(#[from] LockFileError),
     /// A connection to a tool server can't be set up.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -106,6 +110,13 @@ impl StartError {
         let text = match self {
             Self::PolicyFiles(_) => {
                 "name a file or directory that exists; make the first policies: chancery policy init -- COMMAND"
+            }
+            Self::Lock(error) if error.is_missing() => {
+                "`pin: lock` needs it: write it from the tools as they are now (chancery policy lock -c FILE), or change \
+                 `lock_file`"
+            }
+            Self::Lock(_) => {
+                "take back what was changed in it, or write it anew: chancery policy lock -c FILE --update"
             }
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),

@@ -23,6 +23,12 @@ pub enum PolicyFilesError {
         /// Why.
         source: io::Error,
     },
+    /// A file lost all that it held.
+    #[error("{path} is empty and was not; if that is meant, remove it or leave a comment in it", path = .path.display())]
+    Emptied {
+        /// Which.
+        path: PathBuf,
+    },
     /// Too much to hold.
     #[error("{path}: {what}", path = .path.display())]
     TooMuch {
@@ -83,11 +89,28 @@ fn read_file(path: &Path) -> Result<SourceFile, PolicyFilesError> {
     Ok(SourceFile { name: path.display().to_string().into(), text: text.into() })
 }
 
+/// Reads all files anew, as [`load`] does. A file that had something in it and is empty now is more likely a save that
+/// failed than a wish: whoever wants it empty removes it, or leaves a comment in it.
+///
+/// # Errors
+/// As [`load`], and for such a file.
+pub(super) fn reload(paths: &[PathBuf], before: &PolicySources) -> Result<PolicySources, PolicyFilesError> {
+    let now = load(paths)?;
+    let blank = |file: &&SourceFile| file.text.trim().is_empty();
+    for file in now.files.iter().filter(blank) {
+        let held = before.files.iter().any(|old| old.name == file.name && !old.text.trim().is_empty());
+        if held {
+            return Err(PolicyFilesError::Emptied { path: PathBuf::from(&*file.name) });
+        }
+    }
+    Ok(now)
+}
+
 /// What is archived with the log of a policy set: its files, and the schema that it was validated against.
-pub(super) fn archived(sources: &PolicySources, engine: &Engine) -> Vec<PolicySource> {
+pub(super) fn archived(engine: &Engine) -> Vec<PolicySource> {
     let file = |file: &SourceFile| PolicySource { name: file.name.to_string(), text: file.text.clone() };
     let schema = PolicySource { name: "schema.cedarschema".to_owned(), text: engine.schema_text().into() };
-    sources.files.iter().map(file).chain([schema]).collect()
+    engine.sources().files.iter().map(file).chain([schema]).collect()
 }
 
 #[cfg(test)]
@@ -107,6 +130,23 @@ mod tests {
         let sources = load(&[extra, policies]).unwrap();
         let texts: Vec<&str> = sources.files.iter().map(|file| &*file.text).collect();
         assert_eq!(texts, ["extra", "a.cedar", "b.cedar"]);
+    }
+
+    #[test]
+    fn a_file_that_lost_its_content_is_refused_and_an_emptied_directory_is_an_empty_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = [dir.path().to_owned()];
+        let file = dir.path().join("a.cedar");
+        fs::write(&file, "forbid (principal, action, resource);").unwrap();
+        let before = load(&policies).unwrap();
+        fs::write(&file, " \n").unwrap();
+        assert!(matches!(reload(&policies, &before), Err(PolicyFilesError::Emptied { .. })));
+        assert!(reload(&policies, &load(&policies).unwrap()).is_ok(), "it was empty before");
+        fs::write(&file, "// closed for now").unwrap();
+        assert!(reload(&policies, &before).is_ok());
+        fs::remove_file(&file).unwrap();
+        assert!(reload(&policies, &before).unwrap().files.is_empty());
+        assert!(reload(&[dir.path().join("gone")], &before).is_err());
     }
 
     #[test]

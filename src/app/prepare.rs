@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::compiled::{self, Inputs};
 use super::error::StartError;
+use super::lock::{LockFile, LockFileError};
 use super::shown::Shown;
+use super::tools::catalogue;
 use super::{command, policies};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Pins};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
 use crate::identity::{Identity, SpiffeTls};
-use crate::policy::{Catalogue, Engine, PolicySources, ToolDefinition};
+use crate::policy::{Catalogue, Engine, Pin, PolicySources, ToolDefinition};
 use crate::proxy::config::{ServerConfig, ServerKind};
 use crate::proxy::upstream::{Connector, ProbeError, probe};
 
 /// What was found in order.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) sources: PolicySources,
-    pub(super) catalogue: Catalogue,
+    pub(super) inputs: Inputs,
     pub(super) engine: Engine,
     pub(super) connectors: BTreeMap<ServerName, Connector>,
     pub(super) shown: Shown,
@@ -27,39 +29,78 @@ pub(super) struct Prepared {
     pub(super) identity: Option<Arc<Identity>>,
 }
 
-/// Reads the policies, looks for the servers' commands, takes their tools from the last time or asks them, and
-/// compiles.
+/// Reads the policies, looks for the servers' commands, takes their tools from the lock file, from the last time, or
+/// asks them, and compiles.
 pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepared, StartError> {
     let sources = policies::load(&config.policies)?;
+    let shadow = shadow_sources(config);
     commands(config, env)?;
     let shown = Shown::below(&config.state_dir);
     let identity = shown_to_servers(config).await?;
     let tls = identity.as_ref().and_then(|identity| identity.tls());
-    // Without policies everything is refused, whatever the tools are.
-    let catalogue = match sources.files.is_empty() {
-        true => Catalogue::default(),
-        false => tools(config, &shown, tls).await?,
-    };
-    let (engine, warnings) = Engine::compile(&sources, &catalogue).map_err(StartError::Policies)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
+    // Without policies everything is refused, whatever the tools are: nobody is asked.
+    let asks = !sources.files.is_empty();
+    let catalogue = tools(config, &shown, tls, asks).await?;
+    let inputs = Inputs { sources, shadow, pins: config.pins.clone(), catalogue };
+    let made = compiled::make(&inputs, None).map_err(StartError::Policies)?;
+    made.tell();
+    for pair in inputs.catalogue.lookalikes() {
+        tracing::warn!("{pair}");
     }
     let connect = |(name, server): (&ServerName, &ServerConfig)| {
         Ok((name.clone(), Connector::new(server.clone(), config.limits.clone(), tls)?))
     };
     let connectors = config.servers.iter().map(connect).collect::<Result<_, StartError>>()?;
-    Ok(Prepared { sources, catalogue, engine, connectors, shown, identity })
+    Ok(Prepared { inputs, engine: made.engine, connectors, shown, identity })
 }
 
-/// The tools of the configured servers, as they were seen last or else as they are now.
+/// The candidate set, if one is configured. What is wrong with it stops nothing.
+fn shadow_sources(config: &Config) -> Option<PolicySources> {
+    if config.shadow_policies.is_empty() {
+        return None;
+    }
+    let loaded = policies::load(&config.shadow_policies);
+    loaded.inspect_err(|error| tracing::error!(%error, "there is no shadow set")).ok()
+}
+
+/// The tools of the configured servers: as the lock file has them, as they were seen last, or else as they are now.
 ///
 /// # Errors
-/// A server's command can't be started.
+/// A server's command can't be started, the lock file can't be used.
 pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue, StartError> {
     commands(config, env)?;
     let identity = shown_to_servers(config).await?;
-    tools(config, &Shown::below(&config.state_dir), identity.as_ref().and_then(|identity| identity.tls()))
-        .await
+    let tls = identity.as_ref().and_then(|identity| identity.tls());
+    tools(config, &Shown::below(&config.state_dir), tls, true).await
+}
+
+/// The tools of one server as they are now; what can't be used is left out, and told.
+///
+/// # Errors
+/// It can't be asked.
+pub async fn live_tools(config: &Config, server: &ServerConfig) -> Result<Vec<ToolDefinition>, StartError> {
+    let identity = shown_to_servers(config).await?;
+    let tls = identity.as_ref().and_then(|identity| identity.tls());
+    Ok(probed(server, &config.limits, tls).await?)
+}
+
+/// What is approved on disk, by server: nothing is asked.
+///
+/// # Errors
+/// The lock file is needed and can't be used.
+pub(super) fn approved(
+    servers: &BTreeMap<ServerName, ServerConfig>,
+    pins: &Pins,
+    shown: &Shown,
+) -> Result<BTreeMap<ServerName, Vec<ToolDefinition>>, LockFileError> {
+    let locked = servers.keys().any(|server| pins.of(server) == Pin::Lock);
+    let mut lock = if locked { LockFile::read(&pins.lock_file)? } else { LockFile::default() };
+    let of = |server: &ServerConfig| match pins.of(&server.name) {
+        Pin::Lock => lock.servers.remove(&server.name),
+        Pin::FirstUse | Pin::Off => shown.load(server),
+    };
+    let found = servers.values().map(of).collect::<Vec<_>>();
+    Ok(servers.keys().zip(found).filter_map(|(name, tools)| Some((name.clone(), tools?))).collect())
 }
 
 /// The identity, if a tool server asks for it; else it is opened last of all.
@@ -84,20 +125,25 @@ fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn tools(config: &Config, shown: &Shown, tls: Option<&SpiffeTls>) -> Result<Catalogue, StartError> {
-    let servers = config.servers.values();
-    let asked = servers.map(|server| async move {
-        let known = match shown.load(server) {
-            Some(known) => Ok(known),
-            None => ask(server, &config.limits, shown, tls).await,
-        };
-        (server.name.clone(), known)
-    });
-    let mut catalogue = Catalogue::default();
-    for (name, found) in futures_util::future::join_all(asked).await {
-        match found {
+async fn tools(
+    config: &Config,
+    shown: &Shown,
+    tls: Option<&SpiffeTls>,
+    asks: bool,
+) -> Result<Catalogue, StartError> {
+    let mut found = approved(&config.servers, &config.pins, shown)?;
+    let mut current = Catalogue::default();
+    let unknown = |server: &&ServerConfig| {
+        asks && config.pins.of(&server.name) != Pin::Lock && !found.contains_key(&server.name)
+    };
+    let asked =
+        config.servers.values().filter(unknown).map(|server| async move {
+            (server.name.clone(), ask(server, &config.limits, shown, tls).await)
+        });
+    for (name, tools) in futures_util::future::join_all(asked).await {
+        match tools {
             Ok(tools) => {
-                catalogue.servers.insert(name, tools);
+                found.insert(name, tools);
             }
             Err(error @ ProbeError::Connect(_)) => return Err(error.into()),
             // It may come up later; its tools are then learned from its first list.
@@ -106,17 +152,35 @@ async fn tools(config: &Config, shown: &Shown, tls: Option<&SpiffeTls>) -> Resul
                     server = %name, %error,
                     "configured but did not answer, so its tools are not known, and denied, until it lists them"
                 );
-                catalogue.unanswered.insert(name);
+                current.unanswered.insert(name);
             }
         }
     }
-    Ok(catalogue)
+    for server in config.servers.keys().filter(|server| config.pins.of(server) == Pin::Lock) {
+        if !found.contains_key(server) {
+            let file = config.pins.lock_file.display();
+            tracing::warn!(%server, "the lock file {file} has no tools of it, so all are denied");
+        }
+    }
+    Ok(catalogue(config.servers.keys(), &config.pins, &found, &current))
 }
 
 async fn ask(
     server: &ServerConfig,
     limits: &Limits,
     shown: &Shown,
+    tls: Option<&SpiffeTls>,
+) -> Result<Vec<ToolDefinition>, ProbeError> {
+    let tools = probed(server, limits, tls).await?;
+    if let Err(error) = shown.save(server, &tools) {
+        tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept");
+    }
+    Ok(tools)
+}
+
+async fn probed(
+    server: &ServerConfig,
+    limits: &Limits,
     tls: Option<&SpiffeTls>,
 ) -> Result<Vec<ToolDefinition>, ProbeError> {
     let probed = probe(server, limits, tls).await?;
@@ -126,9 +190,6 @@ async fn ask(
             Ok(tool) => tools.push(tool),
             Err(error) => tracing::warn!(server = %server.name, %error, "a tool is left out, and denied"),
         }
-    }
-    if let Err(error) = shown.save(server, &tools) {
-        tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept");
     }
     Ok(tools)
 }

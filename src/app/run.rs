@@ -27,13 +27,15 @@ pub async fn run(
     env: &Environment,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<i32, StartError> {
-    let shutdown = signals::listen()
+    let shutdown = signals::listen(None)
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
     // On a pipe there is only the parent, and its word is the kernel's.
     let peer = config.admission.peer.take().unwrap_or_default();
     config.admission = admission::Config { peer: Some(peer), ..admission::Config::default() };
     let name = server.name.clone();
     config.servers = [(name.clone(), server)].into();
+    // It lives as long as its client, and the command line has the last word on it.
+    config.file = None;
     let limits = config.limits.clone();
     // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
     let Some(prepared) = shutdown.run_until_cancelled(prepare::prepare(&config, env)).await else {
@@ -46,7 +48,8 @@ pub async fn run(
         );
     }
     let connector = prepared.connectors.remove(&name);
-    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, tell)).await else {
+    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, env, None, tell)).await
+    else {
         return Ok(0);
     };
     let core = core?;

@@ -13,6 +13,7 @@ use crate::config::{Config, Environment};
 use crate::identity::{Identity, Peers};
 use crate::keys::Signer as _;
 use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Serves until a signal asks for the end. `tell` gets what the operator must read, among it one line for each
@@ -25,7 +26,8 @@ pub async fn serve(
     env: &Environment,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<(), StartError> {
-    let shutdown = signals::listen()
+    let (hung_up, hangup) = mpsc::channel(1);
+    let shutdown = signals::listen(Some(hung_up))
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
     // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
     let Some(prepared) = shutdown.run_until_cancelled(prepare::prepare(&config, env)).await else {
@@ -50,7 +52,9 @@ pub async fn serve(
         let _ = fs::remove_file(file);
     }
     let connectors = std::mem::take(&mut prepared.connectors);
-    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, tell)).await else {
+    let Some(core) =
+        shutdown.run_until_cancelled(build::core(&config, prepared, env, Some(hangup), tell)).await
+    else {
         return Ok(());
     };
     let core = core?;

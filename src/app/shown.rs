@@ -46,19 +46,13 @@ impl Shown {
     /// When the directory can't be written.
     pub(super) fn save(&self, server: &ServerConfig, definitions: &[ToolDefinition]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let path = self.path(server);
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let entries: Vec<&str> = definitions.iter().map(ToolDefinition::entry).collect();
         let text = format!("[{}]\n", entries.join(",\n"));
-        let written = write(&temporary, text.as_bytes()).and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The write's error is the one to report.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        replace(&self.path(server), text.as_bytes(), 0o600)
     }
 
-    fn path(&self, server: &ServerConfig) -> PathBuf {
+    /// Its file.
+    pub(super) fn path(&self, server: &ServerConfig) -> PathBuf {
         let digest = reached_by(server).to_string();
         self.dir.join(format!("{}-{}.json", server.name, digest.get(..16).unwrap_or(&digest)))
     }
@@ -82,8 +76,24 @@ fn reached_by(server: &ServerConfig) -> Sha256Digest {
     Sha256Digest::of_parts(&parts)
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+/// Writes a file whole beside its place and renames it into it.
+///
+/// # Errors
+/// When it can't be written; what was there is then still there.
+pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = write(&temporary, text, mode).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The write's error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }

@@ -1,9 +1,11 @@
-//! SIGTERM, SIGINT and SIGHUP: the first asks for an orderly end, the second ends at once.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once. SIGHUP has a gateway that serves read
+//! its files anew; under `run` it says that the terminal is gone, and is one of the others.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// How long after the first signal another one is the same: wrappers signal their child, and its group besides.
@@ -29,15 +31,15 @@ fn weigh(first: &mut Option<Instant>, now: Instant) -> Meaning {
     }
 }
 
-/// Begins to listen; the token is cancelled by the first signal. The second, unless it follows at once, exits with 128 and its number, as a
+/// Begins to listen; each SIGHUP is a message to `hangup`, where there is one. The token is cancelled by the first signal. The second, unless it follows at once, exits with 128 and its number, as a
 /// shell reports it, without waiting for anything.
 ///
 /// # Errors
 /// When the handlers can't be installed.
-pub(super) fn listen() -> io::Result<CancellationToken> {
+pub(super) fn listen(hangup: Option<mpsc::Sender<()>>) -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut gone = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
@@ -46,7 +48,14 @@ pub(super) fn listen() -> io::Result<CancellationToken> {
             let number = tokio::select! {
                 _ = terminate.recv() => 15,
                 _ = interrupt.recv() => 2,
-                _ = hangup.recv() => 1,
+                _ = gone.recv() => {
+                    if let Some(hangup) = &hangup {
+                        // Full means that a look is asked for already.
+                        let _ = hangup.try_send(());
+                        continue;
+                    }
+                    1
+                }
             };
             match weigh(&mut first, Instant::now()) {
                 Meaning::End => {

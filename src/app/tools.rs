@@ -1,129 +1,70 @@
-//! Keeps the policies compiled for what the tool servers show now.
+//! Keeps in force what was approved: the policies, and the tool definitions that they are compiled for.
 //!
-//! A server's live list that differs from the catalogue is taken over: the policies are compiled anew, archived in
-//! the log and put in force at once, and the definitions are kept on disk. Where they don't compile for the new
-//! definitions, nothing changes and the gate keeps the changed tools quarantined.
+//! There is one way for either to change, and one change at a time: compile, record in the log, put in force. What a
+//! server shows is held against what was approved for it, as `pin` says: taken over, or quarantined and recorded. What an
+//! operator changes on disk comes in by [`Tools::adopt`].
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::policies::archived;
+use super::compiled::{self, Inputs, Made};
+use super::drift::{Drifted, drift};
 use super::shown::Shown;
-use crate::attest::Log;
+use crate::attest::predicate::{PolicyCause, PolicySummary, ToolChange, ToolDrift, ToolEffect};
+use crate::attest::{AppendError, Log, Predicate};
+use crate::config::Pins;
 use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
+use crate::domain::recorder::SharedRecorder;
 use crate::gate::{CatalogueSink, Learned};
-use crate::policy::{Catalogue, Engine, EngineStore, PolicySources, ToolDefinition};
+use crate::policy::{
+    Catalogue, Engine, EngineStore, Lookalike, Pin, PolicyDiagnostic, PolicySources, ToolDefinition,
+};
 use crate::proxy::config::ServerConfig;
 
-/// Changes of one server's definitions that are followed in [`WINDOW`]: each costs a compilation and an archived
-/// schema, and a server may change as often as it likes.
+/// Changes of one server's definitions that are followed, or recorded, in [`WINDOW`]: a server may change as often as
+/// it likes.
 const MOST_CHANGES: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(3600);
+/// Tools that one change names in the operator's log.
+const MOST_TOLD: usize = 8;
 
-/// The catalogue in force, and what is needed to replace it.
+/// What is in force, and what is needed to replace it.
 #[derive(Debug)]
 pub(super) struct Tools {
-    servers: BTreeMap<ServerName, ServerConfig>,
-    sources: PolicySources,
-    engines: Arc<EngineStore>,
-    log: Log,
-    clock: Clock,
-    shown: Shown,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    catalogue: Catalogue,
-    changes: HashMap<ServerName, (Timestamp, u32)>,
-}
-
-/// What [`Tools`] is made from.
-#[derive(Debug)]
-pub(super) struct Parts {
     pub(super) servers: BTreeMap<ServerName, ServerConfig>,
-    pub(super) sources: PolicySources,
-    pub(super) catalogue: Catalogue,
     pub(super) engines: Arc<EngineStore>,
     pub(super) log: Log,
     pub(super) clock: Clock,
+    pub(super) recorder: SharedRecorder,
     pub(super) shown: Shown,
+    pub(super) state: Mutex<State>,
 }
 
-impl Tools {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts { servers, sources, catalogue, engines, log, clock, shown } = parts;
-        let state = Mutex::new(State { catalogue, changes: HashMap::new() });
-        Self { servers, sources, engines, log, clock, shown, state }
-    }
-
-    async fn take_over(&self, learned: Learned) {
-        let mut state = self.state.lock().await;
-        let known = state.catalogue.servers.get(&learned.server).map(Vec::as_slice).unwrap_or_default();
-        let next = merged(known, learned.definitions, learned.complete);
-        if same(known, &next) {
-            return;
-        }
-        if !state.may_change(&learned.server, self.clock.now()) {
-            tracing::warn!(server = %learned.server, "tool definitions change too often; the changed ones stay denied");
-            return;
-        }
-        let mut catalogue = state.catalogue.clone();
-        catalogue.servers.insert(learned.server.clone(), next);
-        catalogue.unanswered.remove(&learned.server);
-        let (sources, candidate) = (self.sources.clone(), catalogue.clone());
-        let compiled = tokio::task::spawn_blocking(move || Engine::compile(&sources, &candidate)).await;
-        let engine = match compiled {
-            Ok(Ok((engine, warnings))) => {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                engine
-            }
-            Ok(Err(diagnostics)) => {
-                for diagnostic in diagnostics {
-                    tracing::error!("{diagnostic}");
-                }
-                tracing::error!(
-                    server = %learned.server,
-                    "the policies don't fit the tools as they are now; the changed tools stay denied"
-                );
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, "compiling the policies failed; the changed tools stay denied");
-                return;
-            }
-        };
-        if let Err(error) = archive(&self.log, &self.sources, &engine).await {
-            tracing::error!(%error, "the policies could not be recorded; the changed tools stay denied");
-            return;
-        }
-        self.engines.replace(engine);
-        tracing::info!(server = %learned.server, "the policies were compiled for the server's tools as they are now");
-        if let (Some(server), Some(tools)) =
-            (self.servers.get(&learned.server), catalogue.servers.get(&learned.server))
-            && let Err(error) = self.shown.save(server, tools)
-        {
-            tracing::warn!(%error, server = %learned.server, "the tool definitions could not be kept");
-        }
-        state.catalogue = catalogue;
-    }
-}
-
-impl CatalogueSink for Tools {
-    fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
-        Box::pin(self.take_over(learned))
-    }
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    inputs: Inputs,
+    /// Servers whose first list was not seen to its end yet.
+    open: BTreeSet<ServerName>,
+    /// The digests of tools that differ from what is approved, as they were recorded.
+    told: HashMap<ServerName, BTreeMap<String, Option<Sha256Digest>>>,
+    changes: HashMap<ServerName, (Timestamp, u32)>,
+    alike: BTreeSet<Lookalike>,
 }
 
 impl State {
+    /// Begins with these.
+    pub(super) fn new(inputs: Inputs) -> Self {
+        let alike = inputs.catalogue.lookalikes().into_iter().collect();
+        Self { inputs, open: BTreeSet::new(), told: HashMap::new(), changes: HashMap::new(), alike }
+    }
+
     fn may_change(&mut self, server: &ServerName, now: Timestamp) -> bool {
         let (since, count) = self.changes.entry(server.clone()).or_insert((now, 0));
         if now.since(*since) >= WINDOW {
@@ -132,19 +73,306 @@ impl State {
         *count += 1;
         *count <= MOST_CHANGES
     }
+
+    /// Warns of tools that look like others, once for each pair.
+    fn tell_lookalikes(&mut self, catalogue: &Catalogue) {
+        let found: BTreeSet<Lookalike> = catalogue.lookalikes().into_iter().collect();
+        for pair in found.difference(&self.alike) {
+            tracing::warn!("{pair}");
+        }
+        self.alike = found;
+    }
 }
 
-/// Records the policy set in the log with its sources, before anything is decided by it.
-///
-/// # Errors
-/// As the log's: the files can't be written, the record is not durable.
-pub(super) async fn archive(
-    log: &Log,
-    sources: &PolicySources,
-    engine: &Engine,
-) -> Result<(), crate::attest::AppendError> {
-    log.archive_policies(engine.digest(), engine.schema_digest(), &archived(sources, engine))?.await?;
-    Ok(())
+/// What was read anew.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) sources: PolicySources,
+    pub(super) shadow: Option<PolicySources>,
+    pub(super) pins: Pins,
+    /// What is approved on disk for each server, where there is something.
+    pub(super) approved: BTreeMap<ServerName, Vec<ToolDefinition>>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Adopted {
+    /// It is what is in force.
+    Unchanged,
+    /// It is in force now.
+    Applied {
+        policy_set: Sha256Digest,
+        summary: PolicySummary,
+        /// Whether the candidate set is wrong.
+        shadow_refused: bool,
+    },
+}
+
+/// Why nothing changed.
+#[derive(Debug)]
+pub(super) enum Rejected {
+    /// The policies are wrong.
+    Policies(Vec<PolicyDiagnostic>),
+    /// The change could not be recorded.
+    Unrecorded(AppendError),
+    /// The compilation ended abnormally.
+    Failed,
+}
+
+/// The definitions that count, of what is approved on disk and what is in force.
+pub(super) fn catalogue<'a>(
+    servers: impl Iterator<Item = &'a ServerName>,
+    pins: &Pins,
+    approved: &BTreeMap<ServerName, Vec<ToolDefinition>>,
+    current: &Catalogue,
+) -> Catalogue {
+    let mut next = Catalogue { unanswered: current.unanswered.clone(), ..Catalogue::default() };
+    for server in servers {
+        let (on_disk, now) = (approved.get(server), current.servers.get(server));
+        let pin = pins.of(server);
+        let tools = match pin {
+            Pin::Off => now.or(on_disk).cloned(),
+            Pin::FirstUse => on_disk.or(now).cloned(),
+            // Nothing else is approved, so nothing is.
+            Pin::Lock => Some(on_disk.cloned().unwrap_or_default()),
+        };
+        if let Some(tools) = tools {
+            next.unanswered.remove(server);
+            next.servers.insert(server.clone(), tools);
+        }
+        if pin.holds() {
+            next.pinned.insert(server.clone());
+        }
+    }
+    next
+}
+
+impl Tools {
+    /// Takes over what an operator changed on disk: all of it or, where something is wrong, nothing.
+    pub(super) async fn adopt(&self, reading: Reading) -> Result<Adopted, Rejected> {
+        let mut state = self.state.lock().await;
+        let Reading { sources, shadow, pins, approved } = reading;
+        let catalogue = catalogue(self.servers.keys(), &pins, &approved, &state.inputs.catalogue);
+        let next = Inputs { sources, shadow, pins, catalogue };
+        if next == state.inputs {
+            return Ok(Adopted::Unchanged);
+        }
+        let before = self.engines.current();
+        let (inputs, current) = (next.clone(), Arc::clone(&before));
+        let made = tokio::task::spawn_blocking(move || compiled::make(&inputs, Some(&current))).await;
+        let Ok(made) = made else { return Err(Rejected::Failed) };
+        let made = made.map_err(Rejected::Policies)?;
+        made.tell();
+        let Made { engine, shadow_refused, .. } = made;
+        for (server, tools) in &next.catalogue.servers {
+            let known = state.inputs.catalogue.servers.get(server).map(Vec::as_slice).unwrap_or_default();
+            let drifted = drift(known, tools, true);
+            let pin = next.pins.of(server);
+            if drifted.is_empty() || !pin.holds() {
+                continue;
+            }
+            tracing::info!(%server, tools = drifted.len(), "definitions were approved");
+            let approved = self.record(server, pin, ToolEffect::Approved, &drifted).await;
+            approved.map_err(Rejected::Unrecorded)?;
+            let told = state.told.entry(server.clone()).or_default();
+            told.retain(|tool, shown| {
+                tools.iter().find(|approved| approved.name == *tool).map(|approved| approved.digest) != *shown
+            });
+            self.recorder.quarantined(server.as_str(), told.len());
+        }
+        // Last of all: from here on it is what the log says decides.
+        let announced = compiled::announce(&self.log, PolicyCause::Reload, Some(&before), &engine).await;
+        announced.map_err(Rejected::Unrecorded)?;
+        let summary = compiled::summary(&engine, Some(&before));
+        let policy_set = engine.digest();
+        self.engines.replace(engine);
+        state.tell_lookalikes(&next.catalogue);
+        state.inputs = next;
+        Ok(Adopted::Applied { policy_set, summary, shadow_refused: shadow_refused.is_some() })
+    }
+
+    /// Weighs what a server shows.
+    async fn weigh(&self, learned: Learned) {
+        let mut state = self.state.lock().await;
+        let Learned { server, definitions, complete } = learned;
+        let pin = state.inputs.pins.of(&server);
+        let mut known = state.inputs.catalogue.servers.get(&server).cloned();
+        if known.is_none() && pin == Pin::FirstUse {
+            // Another gateway may have seen it first.
+            known = self.servers.get(&server).and_then(|server| self.shown.load(server));
+        }
+        match (pin, known) {
+            (Pin::Off, known) => {
+                let next = merged(&known.unwrap_or_default(), definitions, complete);
+                self.follow(&mut state, &server, next, ToolEffect::Followed).await;
+            }
+            (Pin::FirstUse, None) => {
+                if !complete {
+                    state.open.insert(server.clone());
+                }
+                self.follow(&mut state, &server, merged(&[], definitions, true), ToolEffect::Approved).await;
+            }
+            (Pin::FirstUse, Some(known)) if state.open.contains(&server) => {
+                let new = definitions.iter().filter(|tool| known.iter().all(|known| known.name != tool.name));
+                let next = merged(&known, new.cloned().collect(), false);
+                self.follow(&mut state, &server, next, ToolEffect::Approved).await;
+                if complete {
+                    state.open.remove(&server);
+                }
+                self.hold(&mut state, &server, drift(&known, &definitions, false), false).await;
+            }
+            (_, known) => {
+                let drifted = drift(&known.unwrap_or_default(), &definitions, complete);
+                self.hold(&mut state, &server, drifted, complete).await;
+            }
+        }
+    }
+
+    /// Takes a server's definitions over, but for those that would make the policies invalid.
+    async fn follow(
+        &self,
+        state: &mut State,
+        server: &ServerName,
+        next: Vec<ToolDefinition>,
+        effect: ToolEffect,
+    ) {
+        let known = state.inputs.catalogue.servers.get(server);
+        let drifted = drift(known.map(Vec::as_slice).unwrap_or_default(), &next, true);
+        // Whoever was shown first is to be known, even without any tool.
+        let same = known.is_some() && drifted.is_empty();
+        if same {
+            return;
+        }
+        if !state.may_change(server, self.clock.now()) {
+            tracing::warn!(%server, "tool definitions change too often; the changed ones stay denied");
+            return;
+        }
+        let mut catalogue = state.inputs.catalogue.clone();
+        catalogue.servers.insert(server.clone(), next);
+        catalogue.unanswered.remove(server);
+        let before = self.engines.current();
+        let (current, candidate) = (Arc::clone(&before), catalogue.clone());
+        let compiled = tokio::task::spawn_blocking(move || current.with_catalogue(&candidate)).await;
+        let engine = match compiled {
+            Ok(Ok((engine, warnings))) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                engine
+            }
+            Ok(Err(findings)) => {
+                tracing::error!(
+                    %server,
+                    "the policies don't fit the tools as they are now; the changed tools stay denied:{}",
+                    super::excerpt::of_policies(&findings)
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "compiling the policies failed; the changed tools stay denied");
+                return;
+            }
+        };
+        let recorded = match self.record(server, state.inputs.pins.of(server), effect, &drifted).await {
+            Ok(()) => compiled::announce(&self.log, PolicyCause::Tools, Some(&before), &engine).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::error!(%error, "the policies could not be recorded; the changed tools stay denied");
+            return;
+        }
+        self.keep(server, &engine);
+        self.engines.replace(engine);
+        tracing::info!(%server, "the policies were compiled for the server's tools as they are now");
+        state.tell_lookalikes(&catalogue);
+        state.inputs.catalogue = catalogue;
+    }
+
+    /// Keeps what fits on disk: what does not must not stop the next start.
+    fn keep(&self, server: &ServerName, engine: &Engine) {
+        let tools = engine.catalogue().servers.get(server).map(Vec::as_slice).unwrap_or_default();
+        if let Some(config) = self.servers.get(server)
+            && let Err(error) = self.shown.save(config, tools)
+        {
+            tracing::warn!(%error, %server, "the tool definitions could not be kept");
+        }
+    }
+
+    /// Leaves what differs from the approved definitions to the gate, which denies it, and tells of it once.
+    async fn hold(&self, state: &mut State, server: &ServerName, drifted: Vec<Drifted>, complete: bool) {
+        let told = state.told.entry(server.clone()).or_default();
+        let digest = |drifted: &Drifted| drifted.now.as_ref().map(|tool| tool.digest);
+        let new: Vec<Drifted> =
+            drifted.iter().filter(|d| told.get(&d.tool) != Some(&digest(d))).cloned().collect();
+        if complete {
+            told.clear();
+        }
+        told.extend(drifted.iter().map(|d| (d.tool.clone(), digest(d))));
+        self.recorder.quarantined(server.as_str(), told.len());
+        if new.is_empty() {
+            return;
+        }
+        if !state.may_change(server, self.clock.now()) {
+            tracing::warn!(%server, "tool definitions change too often to tell of each; the changed ones stay denied");
+            return;
+        }
+        let pin = state.inputs.pins.of(server);
+        if let Err(error) = self.record(server, pin, ToolEffect::Quarantined, &new).await {
+            tracing::error!(%error, %server, "a change of tool definitions could not be recorded; the tools stay denied");
+        }
+        tell(server, pin, &new);
+        let mut seen = state.inputs.catalogue.clone();
+        let added = new.into_iter().filter(|d| d.kind() == ToolDrift::New).filter_map(|d| d.now);
+        seen.servers.entry(server.clone()).or_default().extend(added);
+        state.tell_lookalikes(&seen);
+    }
+
+    async fn record(
+        &self,
+        server: &ServerName,
+        pin: Pin,
+        effect: ToolEffect,
+        drifted: &[Drifted],
+    ) -> Result<(), AppendError> {
+        if drifted.is_empty() {
+            return Ok(());
+        }
+        let tools = drifted.iter().map(Drifted::entry).collect();
+        let change = ToolChange::new(server.to_string(), pin.as_str(), effect, tools);
+        self.log.append_gateway(Predicate::ToolChange(change))?.await?;
+        Ok(())
+    }
+}
+
+/// What the operator reads of tools that are held back.
+fn tell(server: &ServerName, pin: Pin, drifted: &[Drifted]) {
+    for tool in drifted.iter().take(MOST_TOLD) {
+        let name = crate::policy::remark(&tool.tool);
+        match tool.kind() {
+            ToolDrift::New => tracing::warn!(%server, tool = name, "a tool that nobody has approved"),
+            ToolDrift::Removed => tracing::warn!(%server, tool = name, "an approved tool is gone"),
+            ToolDrift::Changed => {
+                let places: Vec<String> = tool.places().into_iter().map(|place| place.at).take(4).collect();
+                tracing::warn!(
+                    %server,
+                    tool = name,
+                    at = places.join(", "),
+                    "a tool is not the one that was approved"
+                );
+            }
+        }
+    }
+    let how = match pin {
+        Pin::Lock => "`chancery policy approve` shows what changed and takes it into the lock file",
+        Pin::FirstUse | Pin::Off => "`chancery policy approve` shows what changed and approves it",
+    };
+    tracing::warn!(%server, tools = drifted.len(), "they are denied until they are approved: {how}");
+}
+
+impl CatalogueSink for Tools {
+    fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
+        Box::pin(self.weigh(learned))
+    }
 }
 
 /// A whole list replaces what is known; a page of one replaces the tools that it names.
@@ -156,13 +384,4 @@ fn merged(known: &[ToolDefinition], shown: Vec<ToolDefinition>, complete: bool) 
     // Two that differ under one name both stay: the policies then know no such tool.
     next.dedup_by(|a, b| a.name == b.name && a.digest == b.digest);
     next
-}
-
-fn same(known: &[ToolDefinition], next: &[ToolDefinition]) -> bool {
-    let digests = |tools: &[ToolDefinition]| {
-        let mut digests: Vec<_> = tools.iter().map(|tool| (tool.name.clone(), tool.digest)).collect();
-        digests.sort();
-        digests
-    };
-    digests(known) == digests(next)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::directory::{self, Layout};
 use super::error::StorageError;
-use super::gateway::{KeyRef, PolicyFile};
+use super::gateway::{KeyRef, PolicyCause, PolicyFile, PolicySummary};
 use super::predicate::clip;
 use crate::domain::digest::Sha256Digest;
 use crate::keys::{CertificateChain, PublicSvid};
@@ -18,6 +18,40 @@ pub struct PolicySource {
     pub name: String,
     /// Its text.
     pub text: std::sync::Arc<str>,
+}
+
+/// A policy set that is to decide.
+#[derive(Debug)]
+pub struct Announcement<'a> {
+    /// Why.
+    pub cause: PolicyCause,
+    /// Digest of the set before, in this run.
+    pub previous: Option<Sha256Digest>,
+    /// Its digest.
+    pub policy_set: Sha256Digest,
+    /// Digest of the Cedar schema.
+    pub schema: Sha256Digest,
+    /// Its files and the schema.
+    pub sources: &'a [PolicySource],
+    /// What changed.
+    pub summary: PolicySummary,
+    /// The candidate set beside it, by digest, and its files.
+    pub shadow: Option<(Sha256Digest, &'a [PolicySource])>,
+}
+
+impl Default for Announcement<'_> {
+    fn default() -> Self {
+        let none = Sha256Digest::of(b"");
+        Self {
+            cause: PolicyCause::Start,
+            previous: None,
+            policy_set: none,
+            schema: none,
+            sources: &[],
+            summary: PolicySummary::default(),
+            shadow: None,
+        }
+    }
 }
 
 /// The chains and bundles of `trust/`. The last few keys are remembered, so that one in use costs no look at the disk.

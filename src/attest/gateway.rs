@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::config::Durability;
 use super::labels::GapCause;
-use super::predicate::rfc3339;
+use super::predicate::{clip, rfc3339};
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::keys::PublicSvid;
@@ -104,10 +104,78 @@ pub struct PolicyFile {
     pub sha256: Sha256Digest,
 }
 
-/// Another policy set decides from here on; its sources are archived.
+/// Why another policy set decides, or the same set for other tools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyCause {
+    /// The gateway starts.
+    #[default]
+    Start,
+    /// The policies, or what else the configuration names, were read anew.
+    Reload,
+    /// The tools that the set is compiled for are others.
+    Tools,
+}
+
+/// Most policy ids of one kind, and most tools, that a record names; the counts tell of all.
+pub(super) const MOST_NAMED: usize = 128;
+
+/// Policies by their ids, the first 128.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PolicyNames {
+    /// How many there are.
+    pub count: u64,
+    /// Their ids.
+    pub ids: Vec<String>,
+}
+
+impl<'a> FromIterator<&'a str> for PolicyNames {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(ids: I) -> Self {
+        let mut names = Self::default();
+        for id in ids {
+            names.count += 1;
+            if names.ids.len() < MOST_NAMED {
+                names.ids.push(clip(id));
+            }
+        }
+        names
+    }
+}
+
+/// What is new about a policy set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PolicySummary {
+    /// Policies in the set.
+    pub policies: u64,
+    /// Those that the set before did not have.
+    pub added: PolicyNames,
+    /// Those that only the set before had.
+    pub removed: PolicyNames,
+    /// Those with another text under the same id.
+    pub changed: PolicyNames,
+}
+
+/// A candidate set: decided beside the set in force, and never enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowSet {
+    /// Its digest: `policies/<this>/`.
+    #[schemars(with = "String")]
+    pub policy_set: Sha256Digest,
+    /// Its files.
+    pub files: Vec<PolicyFile>,
+}
+
+/// Another policy set decides from here on, or the same one for other tools; its sources are archived.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyChange {
+    /// Why.
+    pub cause: PolicyCause,
+    /// Digest of the policy set that decided in this run before; absent in the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub previous: Option<Sha256Digest>,
     /// Digest of the policy set: `policies/<this>/`.
     #[schemars(with = "String")]
     pub policy_set: Sha256Digest,
@@ -116,6 +184,79 @@ pub struct PolicyChange {
     pub schema: Sha256Digest,
     /// The files.
     pub files: Vec<PolicyFile>,
+    /// What changed.
+    pub summary: PolicySummary,
+    /// The candidate set beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowSet>,
+}
+
+/// How a tool differs from what was approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolDrift {
+    /// No definition of that name is approved.
+    New,
+    /// Another definition is approved.
+    Changed,
+    /// The server does not list it any more.
+    Removed,
+}
+
+/// What became of tools that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolEffect {
+    /// They are denied until someone approves them.
+    Quarantined,
+    /// An operator approved them.
+    Approved,
+    /// They were taken over: nothing is pinned.
+    Followed,
+}
+
+/// One tool that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ToolEntry {
+    /// Its name at its server.
+    pub tool: String,
+    /// How it differs.
+    pub drift: ToolDrift,
+    /// Digest of the definition that was approved before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub before: Option<Sha256Digest>,
+    /// Digest of the definition as the server shows it, or as it is approved now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub now: Option<Sha256Digest>,
+}
+
+/// Tool definitions of a server are others than before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ToolChange {
+    /// The server.
+    pub server: String,
+    /// How its definitions are pinned: `first-use`, `lock` or `off`.
+    pub pin: &'static str,
+    /// What became of them.
+    pub effect: ToolEffect,
+    /// How many tools differ.
+    pub count: u64,
+    /// The first 128 of them.
+    pub tools: Vec<ToolEntry>,
+}
+
+impl ToolChange {
+    /// Of all tools that differ.
+    pub fn new(server: String, pin: &'static str, effect: ToolEffect, mut tools: Vec<ToolEntry>) -> Self {
+        let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
+        tools.truncate(MOST_NAMED);
+        for entry in &mut tools {
+            entry.tool = clip(&entry.tool);
+        }
+        Self { server, pin, effect, count, tools }
+    }
 }
 
 /// How many requests one listener turned away for one reason.

@@ -9,12 +9,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::archive::{self, PolicySource};
+use super::archive::{self, Announcement, PolicySource};
 use super::chain::Chain;
 use super::config::{Config, Durability};
 use super::directory::{self, Layout};
 use super::error::{AppendError, LogError, MAX_PAYLOAD};
-use super::predicate::{PolicyChange, Predicate};
+use super::predicate::{PolicyChange, Predicate, ShadowSet};
 use super::queue::{Job, Queued, Record};
 use super::read::Place;
 use super::receipt::{PendingReceipt, Receipt};
@@ -158,19 +158,42 @@ impl Log {
         Ok(PendingReceipt::waiting(receiver))
     }
 
-    /// Archives the sources of a policy set (its files, and the schema under a name of its own) and queues the
-    /// record that names them. Every decision by the set must come after.
+    /// Archives the sources of a policy set (its files, and the schema under a name of its own), and queues the record
+    /// of a start with it.
     ///
     /// # Errors
-    /// The files can't be written, or as [`Log::append`].
+    /// As [`Log::announce`].
     pub fn archive_policies(
         &self,
         policy_set: Sha256Digest,
         schema: Sha256Digest,
         sources: &[PolicySource],
     ) -> Result<PendingReceipt, AppendError> {
-        let files = archive::policies(&self.0.layout, &policy_set, sources)?;
-        self.append_gateway(Predicate::PolicyChange(PolicyChange { policy_set, schema, files }))
+        self.announce(&Announcement { policy_set, schema, sources, ..Announcement::default() })
+    }
+
+    /// Archives the sources of a policy set and queues the record that names them. Every decision by the set must
+    /// come after.
+    ///
+    /// # Errors
+    /// The files can't be written, or as [`Log::append`].
+    pub fn announce(&self, what: &Announcement<'_>) -> Result<PendingReceipt, AppendError> {
+        let layout = &self.0.layout;
+        let shadow = match what.shadow {
+            Some((policy_set, sources)) => {
+                Some(ShadowSet { policy_set, files: archive::policies(layout, &policy_set, sources)? })
+            }
+            None => None,
+        };
+        self.append_gateway(Predicate::PolicyChange(PolicyChange {
+            cause: what.cause,
+            previous: what.previous,
+            policy_set: what.policy_set,
+            schema: what.schema,
+            files: archive::policies(layout, &what.policy_set, what.sources)?,
+            summary: what.summary.clone(),
+            shadow,
+        }))
     }
 
     /// Writes what is queued and the record of the stop, and gives the directory free. Later appends are refused.

@@ -24,6 +24,7 @@ mod gateway;
 mod labels;
 mod log;
 pub mod predicate;
+mod prospect;
 mod queue;
 mod read;
 mod receipt;
@@ -39,7 +40,7 @@ pub(crate) mod testing;
 mod tests;
 mod writer;
 
-pub use archive::{PolicySource, policy_file_name};
+pub use archive::{Announcement, PolicySource, policy_file_name};
 pub use chain::Chain;
 pub use config::{Config, Durability};
 pub use directory::{FORMAT, Layout, LogFile};

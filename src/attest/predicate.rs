@@ -17,10 +17,12 @@ use crate::domain::refusal::DenyReason;
 use crate::keys::PublicSvid;
 
 pub use super::gateway::{
-    GatewayStart, GatewayStop, KeyChange, KeyRef, LogGap, PolicyChange, PolicyFile, RefusalCount,
-    RefusalSummary, TornTail,
+    GatewayStart, GatewayStop, KeyChange, KeyRef, LogGap, PolicyCause, PolicyChange, PolicyFile, PolicyNames,
+    PolicySummary, RefusalCount, RefusalSummary, ShadowSet, ToolChange, ToolDrift, ToolEffect, ToolEntry,
+    TornTail,
 };
 pub use super::labels::{CloseReason, Direction, GapCause};
+pub use super::prospect::Candidate;
 pub use super::state::{AddedLabel, CallsRef, SessionStateRef, StateRef, UsageRef};
 
 /// The body of a record; its variant names the `predicateType`.
@@ -41,8 +43,10 @@ pub enum Predicate {
     GatewayStop(GatewayStop),
     /// Another key signs from here on. Written by the log itself.
     KeyChange(KeyChange),
-    /// Another policy set decides from here on. Written by `Log::archive_policies`.
+    /// Another policy set decides from here on. Written by `Log::announce`.
     PolicyChange(PolicyChange),
+    /// A server's tool definitions are others than those approved.
+    ToolChange(ToolChange),
     /// Requests turned away before admission, counted.
     RefusalSummary(RefusalSummary),
     /// Records could not be written for a while. Written by the log itself.
@@ -61,6 +65,7 @@ impl Predicate {
             Self::GatewayStop(_) => "gateway-stop",
             Self::KeyChange(_) => "key-change",
             Self::PolicyChange(_) => "policy-change",
+            Self::ToolChange(_) => "tool-change",
             Self::RefusalSummary(_) => "refusal-summary",
             Self::Gap(_) => "gap",
         }
@@ -293,6 +298,9 @@ pub struct Decision {
     /// Whether enforcing them would have made it the other decision; absent where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_flip: Option<bool>,
+    /// What the candidate set would have done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
     /// Digest of the policy set.
     #[schemars(with = "String")]
     pub policy_set: Sha256Digest,
@@ -358,6 +366,7 @@ impl Decision {
         self.failures = ruling.failures.iter().map(FailureEntry::from).collect();
         self.shadow = ruling.shadow.iter().map(PolicyEntry::from).collect();
         self.would_flip = (!ruling.shadow.is_empty()).then_some(ruling.would_flip);
+        self.candidate = ruling.candidate.as_ref().map(Candidate::from);
         self.input = Some(ruling.input_digest);
     }
 }

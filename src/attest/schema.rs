@@ -51,6 +51,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("gateway-stop", schema_for!(predicate::GatewayStop)),
         ("key-change", schema_for!(predicate::KeyChange)),
         ("policy-change", schema_for!(predicate::PolicyChange)),
+        ("tool-change", schema_for!(predicate::ToolChange)),
         ("refusal-summary", schema_for!(predicate::RefusalSummary)),
         ("gap", schema_for!(predicate::LogGap)),
     ]

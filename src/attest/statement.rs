@@ -46,6 +46,7 @@ impl Statement {
             Predicate::KeyChange(change) => named("certificate", change.key.chain),
             Predicate::SessionClose(_)
             | Predicate::GatewayStop(_)
+            | Predicate::ToolChange(_)
             | Predicate::RefusalSummary(_)
             | Predicate::Gap(_) => named("previous-record", link.previous.unwrap_or(Sha256Digest::of(b""))),
         };

@@ -261,6 +261,7 @@ impl Script {
             failures: Vec::new(),
             shadow: Vec::new(),
             would_flip: None,
+            candidate: None,
             policy_set: policy_set(),
             schema: Sha256Digest::of(b"schema"),
             input: Some(digest),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::lines::read_file;
-use super::read::PolicyChange;
+use super::read::{PolicyChange, PolicyFile};
 use crate::attest::{Layout, policy_file_name};
 use crate::domain::digest::Sha256Digest;
 
@@ -14,6 +14,8 @@ const MAX_POLICY: u64 = 64 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     sets: HashSet<(Sha256Digest, Sha256Digest)>,
+    /// The set announced last.
+    last: Option<Sha256Digest>,
     /// An announcement may be among the records that could not be believed.
     pub(super) doubt: bool,
 }
@@ -30,16 +32,15 @@ impl Announced {
     /// In words: which file is missing or altered.
     pub(super) fn announce(&mut self, layout: &Layout, change: &PolicyChange) -> Result<(), String> {
         self.sets.insert((change.policy_set, change.schema));
-        let dir = layout.policies(&change.policy_set);
-        for file in &change.files {
-            let path = dir.join(policy_file_name(&file.name, &file.sha256));
-            let missing = |error| format!("`{}` is not archived ({}: {error})", file.name, path.display());
-            let text = read_file(&path, MAX_POLICY).map_err(missing)?;
-            if Sha256Digest::of(&text) != file.sha256 {
-                return Err(format!("`{}` was altered in the archive ({})", file.name, path.display()));
-            }
+        let last = self.last.replace(change.policy_set);
+        if !self.doubt && change.previous.is_some() && change.previous != last {
+            return Err("it names another policy set before it than the one that decided".to_owned());
         }
-        Ok(())
+        archived(layout, &change.policy_set, &change.files)?;
+        match &change.shadow {
+            Some(shadow) => archived(layout, &shadow.policy_set, &shadow.files),
+            None => Ok(()),
+        }
     }
 
     /// Whether a decision may name this set.
@@ -53,4 +54,18 @@ impl Announced {
             Err(format!("policy set {set} with schema {schema} was not announced in this run"))
         }
     }
+}
+
+/// Whether a set's files are archived as announced.
+fn archived(layout: &Layout, set: &Sha256Digest, files: &[PolicyFile]) -> Result<(), String> {
+    let dir = layout.policies(set);
+    for file in files {
+        let path = dir.join(policy_file_name(&file.name, &file.sha256));
+        let missing = |error| format!("`{}` is not archived ({}: {error})", file.name, path.display());
+        let text = read_file(&path, MAX_POLICY).map_err(missing)?;
+        if Sha256Digest::of(&text) != file.sha256 {
+            return Err(format!("`{}` was altered in the archive ({})", file.name, path.display()));
+        }
+    }
+    Ok(())
 }

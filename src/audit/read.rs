@@ -209,6 +209,16 @@ pub(super) struct PolicyChange {
     pub(super) policy_set: Sha256Digest,
     pub(super) schema: Sha256Digest,
     pub(super) files: Vec<PolicyFile>,
+    /// The set that decided before, by what it says.
+    pub(super) previous: Option<Sha256Digest>,
+    pub(super) shadow: Option<ShadowSet>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShadowSet {
+    pub(super) policy_set: Sha256Digest,
+    pub(super) files: Vec<PolicyFile>,
 }
 
 #[derive(Debug, Deserialize)]

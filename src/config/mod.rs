@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod changes;
 mod diagnostic;
 mod environment;
 mod evidence;
 mod located;
 mod oidc;
+mod pins;
+mod policies;
 mod raw;
 mod resolve;
 mod schema;
@@ -26,9 +29,11 @@ mod tests;
 mod texts;
 mod values;
 
+pub use changes::changed_keys;
 pub use diagnostic::{ConfigError, Mistake};
 use diagnostic::{Mistakes, Source};
 pub use environment::{Environment, split_search_path};
+pub use pins::Pins;
 pub use schema::json_schema;
 
 use crate::domain::ids::ServerName;
@@ -57,6 +62,12 @@ pub struct Config {
     pub servers: BTreeMap<ServerName, ServerConfig>,
     /// Policy files and directories, in order.
     pub policies: Vec<PathBuf>,
+    /// Those of the candidate set, which is never enforced.
+    pub shadow_policies: Vec<PathBuf>,
+    /// How firmly tool servers are held to approved definitions.
+    pub pins: Pins,
+    /// The file that it was read from, and its text.
+    pub file: Option<(PathBuf, std::sync::Arc<str>)>,
     /// The attestation log.
     pub log: attest::Config,
     /// The signing identity.
@@ -111,7 +122,9 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(read)?;
         let absolute = std::path::absolute(path).map_err(read)?;
         let base = absolute.parent().unwrap_or(Path::new("/"));
-        Self::parse(&name, &text, base, purpose, env)
+        let mut config = Self::parse(&name, &text, base, purpose, env)?;
+        config.file = Some((path.to_owned(), text.into()));
+        Ok(config)
     }
 
     /// Reads `text`, which is called `name` in diagnostics; relative paths begin at `base`.

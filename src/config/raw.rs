@@ -10,6 +10,8 @@ use serde_yaml::Spanned;
 
 use super::located::{At, range};
 use super::oidc::Oidc;
+use super::pins::PinWord;
+use super::policies::Policies;
 use super::texts::Texts;
 
 /// Configuration of chancery, an authorization gateway for the Model Context Protocol.
@@ -22,9 +24,14 @@ pub(super) struct Raw {
     /// The tool servers, by name: 1 to 64 of a-z, 0-9 and `-`. Each is served at `/mcp/<name>`.
     #[serde(default)]
     pub(super) servers: BTreeMap<At<String>, At<Server>>,
-    /// Cedar policy files, or directories whose `*.cedar` files are all taken. Without any everything is refused.
+    /// Cedar policy files, or directories whose `*.cedar` files are all taken; or `active` with those, and `shadow` with
+    /// a candidate set that is evaluated beside them and never enforced. Without any everything is refused.
     #[serde(default)]
-    pub(super) policies: Texts,
+    pub(super) policies: Policies,
+    /// What becomes of a tool whose definition is not the approved one: `first-use` by default.
+    pub(super) pin: Option<At<PinWord>>,
+    /// The lock file of `pin: lock` and `chancery policy lock`: `chancery.lock` beside this file by default.
+    pub(super) lock_file: Option<At<String>>,
     /// The attestation log.
     #[serde(default)]
     pub(super) log: Log,
@@ -96,6 +103,8 @@ pub(super) struct Server {
     /// Headers sent with every request to the URL; `${NAME}` takes an environment variable.
     #[serde(default)]
     pub(super) headers: BTreeMap<At<String>, At<String>>,
+    /// As the top level's `pin`, for this server.
+    pub(super) pin: Option<At<PinWord>>,
     /// The SPIFFE ID, or a list of them, that the server at the URL must prove by its SVID. The gateway shows it its own,
     /// so this needs `identity: spire`; the web's authorities are then not asked.
     #[serde(default)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::diagnostic::Mistakes;
 use super::environment::Environment;
 use super::located::At;
+use super::texts::Texts;
 use super::{Config, Purpose, SessionConfig, raw, values};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
@@ -45,7 +46,10 @@ impl Resolver<'_> {
             listen: self.listen(raw),
             address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
             servers: self.servers(&raw.servers),
-            policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
+            policies: self.paths(&raw.policies.active),
+            shadow_policies: self.paths(&raw.policies.shadow),
+            pins: self.pins(raw),
+            file: None,
             admin_socket: self.path_or(raw.admin.socket.as_ref(), |r| admin_socket(&r.state, &log.dir)),
             log,
             identity,
@@ -278,6 +282,10 @@ impl Resolver<'_> {
     pub(super) fn path(&self, path: &At<String>) -> PathBuf {
         let path = self.env.expand_home(&path.value);
         self.base.join(path.strip_prefix("./").unwrap_or(&path))
+    }
+
+    fn paths(&self, paths: &Texts) -> Vec<PathBuf> {
+        paths.0.iter().map(|path| self.path(path)).collect()
     }
 
     pub(super) fn optional_path(&self, path: Option<&At<String>>) -> Option<PathBuf> {

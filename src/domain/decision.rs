@@ -56,6 +56,21 @@ pub struct Label {
     pub keeps: Option<Duration>,
 }
 
+/// What a candidate set, which is not enforced, says of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prospect {
+    /// The candidate's digest.
+    pub policy_set: PolicySetDigest,
+    /// What it would have done.
+    pub effect: Effect,
+    /// Why, when it would have denied.
+    pub deny: Option<DenyReason>,
+    /// Its policies that determined it.
+    pub determining: Vec<PolicyRef>,
+    /// Whether that is another effect than the one in force.
+    pub flips: bool,
+}
+
 /// What the policies say of one request.
 #[derive(Debug, Clone)]
 pub struct Ruling {
@@ -73,6 +88,8 @@ pub struct Ruling {
     pub would_flip: bool,
     /// The labels of the permits that determined it or failed: what an allowed request lets in. Empty on a denial.
     pub labels: Vec<Label>,
+    /// What the candidate set says of the same request, where there is one.
+    pub candidate: Option<Prospect>,
     /// Digest of the complete Cedar input (principal, action, resource, entities, context), salted with the
     /// record's salt because it covers arguments.
     pub input_digest: Sha256Digest,

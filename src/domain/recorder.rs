@@ -20,6 +20,13 @@ pub trait Recorder: Send + Sync + std::fmt::Debug {
     fn refused(&self, _listener: &str, _reason: AdmissionRefusal) {}
     /// A message was handled from its arrival to its answer.
     fn operation(&self, _method: &str, _error: Option<&str>, _took: Duration) {}
+    /// A decision would have been another: by a `@shadow` policy (`policy`) or the candidate set (`set`); `effect` is
+    /// the one that was enforced.
+    fn shadow_flip(&self, _by: &'static str, _effect: Effect) {}
+    /// Policies were read anew: `applied`, `refused`, or `candidate_refused`.
+    fn reload(&self, _outcome: &'static str) {}
+    /// Tools of a server that differ from what was approved, now.
+    fn quarantined(&self, _server: &str, _tools: usize) {}
     /// Sessions open now.
     fn sessions(&self, _open: usize) {}
     /// Time left until the signing certificate ends.

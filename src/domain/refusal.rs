@@ -37,6 +37,8 @@ reasons!(
         ForbidError => "forbid_error",
         /// The tool is not in the catalogue.
         UnknownTool => "unknown_tool",
+        /// The tool's definition is not the one that was approved.
+        ToolQuarantined => "tool_quarantined",
         /// The arguments do not fit the tool's schema, or can't be represented exactly.
         InvalidInput => "invalid_input",
         /// No policies are loaded.

@@ -50,6 +50,18 @@ pub const METRIC_EVALUATION_DURATION: &str = "chancery.policy.evaluation.duratio
 pub const METRIC_APPEND_DURATION: &str = "chancery.attestation.append.duration";
 /// Records waiting for the writer.
 pub const METRIC_APPEND_QUEUE: &str = "chancery.attestation.queue.depth";
+/// Counter of decisions that policies which are not enforced would have turned.
+pub const METRIC_SHADOW_FLIPS: &str = "chancery.policy.shadow_flips";
+/// Counter of policies read anew.
+pub const METRIC_RELOADS: &str = "chancery.policy.reloads";
+/// Tools that differ from what was approved.
+pub const METRIC_QUARANTINED: &str = "chancery.tools.quarantined";
+/// `allow_to_deny` or `deny_to_allow`.
+pub const CHANCERY_SHADOW_FLIP: &str = "chancery.shadow.flip";
+/// `set` or `policy`.
+pub const CHANCERY_SHADOW_BY: &str = "chancery.shadow.by";
+/// What became of policies that were read anew.
+pub const CHANCERY_RELOAD_OUTCOME: &str = "chancery.reload.outcome";
 /// Counter of refusals before admission.
 pub const METRIC_REFUSALS: &str = "chancery.refusals";
 /// Sessions open.

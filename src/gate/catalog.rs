@@ -36,7 +36,7 @@ pub struct Learned {
     pub complete: bool,
 }
 
-/// Is told when a tool server's definitions are not those that policies were compiled for.
+/// Is told what a tool server shows: each whole list, and any definition that policies were not compiled for.
 pub trait CatalogueSink: Send + Sync + fmt::Debug {
     /// Takes the definitions over. The message that brought them waits until this is done, so that a client's
     /// first list is filtered by policies that know its tools; whatever still differs then stays quarantined.
@@ -55,25 +55,47 @@ impl CatalogueSink for FixedCatalogue {
 
 /// The digests of the definitions that this session's server has shown last.
 #[derive(Debug, Default)]
-pub(super) struct SeenTools(HashMap<Box<str>, Sha256Digest>);
+pub(super) struct SeenTools {
+    /// Each with the list in which it was seen last.
+    tools: HashMap<Box<str>, (Sha256Digest, u64)>,
+    /// Lists of the gateway's own so far.
+    lists: u64,
+    /// Whether the last of them was seen to its end: what was not in it is gone.
+    whole: bool,
+}
 
 impl SeenTools {
     /// Takes over one tool's digest; false if there is no room for another tool.
     pub(super) fn note(&mut self, name: &str, digest: Sha256Digest) -> bool {
-        if let Some(seen) = self.0.get_mut(name) {
-            *seen = digest;
+        if let Some(seen) = self.tools.get_mut(name) {
+            *seen = (digest, self.lists);
             return true;
         }
-        if self.0.len() >= MAX_TOOLS {
+        if self.tools.len() >= MAX_TOOLS {
             return false;
         }
-        self.0.insert(name.into(), digest);
+        self.tools.insert(name.into(), (digest, self.lists));
         true
     }
 
-    /// Whether the tool was last seen with another definition than the `compiled` one.
+    /// The gateway asks for the list anew.
+    pub(super) fn begin(&mut self) {
+        self.lists += 1;
+    }
+
+    /// The list was seen to its end: what it did not have, the server has no more.
+    pub(super) fn finish(&mut self) {
+        let current = self.lists;
+        self.tools.retain(|_, (_, list)| *list == current);
+        self.whole = true;
+    }
+
+    /// Whether the tool was last seen with another definition than the `compiled` one, or is gone.
     pub(super) fn is_quarantined(&self, name: &str, compiled: Option<Sha256Digest>) -> bool {
-        self.0.get(name).is_some_and(|seen| Some(*seen) != compiled)
+        match self.tools.get(name) {
+            Some((seen, _)) => Some(*seen) != compiled,
+            None => self.whole && compiled.is_some(),
+        }
     }
 }
 
@@ -177,6 +199,19 @@ mod tests {
         assert!(seen.is_quarantined("t", Some(old)));
         assert!(seen.is_quarantined("t", None));
         assert!(!seen.is_quarantined("t", Some(new)));
+    }
+
+    #[test]
+    fn a_tool_that_a_whole_list_does_not_have_any_more_is_quarantined_until_it_is_back() {
+        let digest = Sha256Digest::of(b"t");
+        let mut seen = SeenTools::default();
+        for (listed, gone) in [(&["t", "u"][..], false), (&["u"], true), (&["t"], false)] {
+            seen.begin();
+            assert!(listed.iter().all(|name| seen.note(name, digest)));
+            seen.finish();
+            assert_eq!(seen.is_quarantined("t", Some(digest)), gone, "{listed:?}");
+        }
+        assert!(!seen.is_quarantined("v", None), "what nobody knows is unknown");
     }
 
     #[test]

@@ -326,7 +326,8 @@ impl Shared {
         }
         let Action::ToolCall { name, .. } = matter.action else { return None };
         let compiled = engine.tool(&self.route.server, name).map(|tool| tool.digest());
-        core.seen.is_quarantined(name, compiled).then_some(DenyReason::UnknownTool)
+        let held_back = !engine.is_empty() && core.seen.is_quarantined(name, compiled);
+        held_back.then_some(DenyReason::ToolQuarantined)
     }
 
     fn roll_back(&self, matter: &Matter<'_>, effect: Effect, at: Timestamp) {
@@ -377,12 +378,19 @@ fn is_hidden(
 ) -> bool {
     match (matter.action, deny) {
         (Action::ToolCall { .. }, Some(DenyReason::UnknownTool)) => true,
+        // Nobody has approved it yet, so no policy tells to whom.
+        (Action::ToolCall { name, .. }, Some(DenyReason::ToolQuarantined))
+            if engine.tool(&core.entities.facts().server, name).is_none() =>
+        {
+            false
+        }
         (
             Action::ToolCall { name, .. },
             Some(
                 DenyReason::Forbidden
                 | DenyReason::NotPermitted
                 | DenyReason::ForbidError
+                | DenyReason::ToolQuarantined
                 | DenyReason::InvalidInput,
             ),
         ) => !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, state),

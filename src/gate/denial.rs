@@ -25,9 +25,11 @@ pub(super) const INVALID_PARAMS: i64 = -32602;
 /// The error code that a caller is told.
 pub(super) const fn code(reason: DenyReason) -> i64 {
     match reason {
-        DenyReason::Forbidden | DenyReason::NotPermitted | DenyReason::ForbidError | DenyReason::NoPolicy => {
-            403
-        }
+        DenyReason::Forbidden
+        | DenyReason::NotPermitted
+        | DenyReason::ForbidError
+        | DenyReason::NoPolicy
+        | DenyReason::ToolQuarantined => 403,
         DenyReason::UnknownTool | DenyReason::InvalidInput => INVALID_PARAMS,
         DenyReason::Malformed | DenyReason::DuplicateId => INVALID_REQUEST,
         DenyReason::SessionOver | DenyReason::EvidenceMismatch => 404,
@@ -47,6 +49,10 @@ pub(super) fn sentence(reason: DenyReason) -> &'static str {
             "A policy that forbids could not be evaluated for this request, so it is refused."
         }
         DenyReason::UnknownTool => "Unknown tool",
+        DenyReason::ToolQuarantined => {
+            "This tool is held back: its definition is not the one that was approved. Whoever runs the gateway can \
+             approve it (chancery policy approve)."
+        }
         DenyReason::InvalidInput => {
             "The arguments do not fit the tool's schema, or can't be represented exactly."
         }

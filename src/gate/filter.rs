@@ -164,13 +164,14 @@ impl Shared {
         Ok(definitions)
     }
 
-    /// Hands definitions over that policies were not compiled for, and waits until that is done.
+    /// Hands over a whole list, or definitions that policies were not compiled for, and waits until that is done.
     async fn learn(&self, definitions: Vec<ToolDefinition>, complete: bool) {
         let engine = self.house.parts.engines.current();
         let server = &self.route.server;
         let known =
             |d: &ToolDefinition| engine.tool(server, &d.name).map(|tool| tool.digest()) == Some(d.digest);
-        if definitions.iter().all(known) {
+        // A whole list tells of what is gone, and of what is back in order.
+        if !complete && definitions.iter().all(known) {
             return;
         }
         drop(engine);
@@ -190,6 +191,9 @@ impl Shared {
             core.asked.answer(&stale);
         }
         let OwnPage { id, cursor } = core.own.next(now)?;
+        if cursor.is_none() {
+            core.seen.begin();
+        }
         let asked = Asked::new(AskedKind::OwnTools, methods::TOOLS_LIST);
         if core.asked.enter(id.clone(), None, asked).is_err() {
             // No room at the moment: the list is asked for again later.
@@ -215,7 +219,14 @@ impl Shared {
             self.core.lock().own.forget();
             return;
         };
-        let whole = self.core.lock().own.page(definitions, lists::next_cursor(frame));
+        let whole = {
+            let mut core = self.core.lock();
+            let whole = core.own.page(definitions, lists::next_cursor(frame));
+            if whole.as_ref().is_some_and(|(_, complete)| *complete) {
+                core.seen.finish();
+            }
+            whole
+        };
         if let Some((definitions, complete)) = whole {
             self.learn(definitions, complete).await;
         }

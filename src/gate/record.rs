@@ -123,6 +123,7 @@ impl Shared {
             failures: Vec::new(),
             shadow: Vec::new(),
             would_flip: None,
+            candidate: None,
             policy_set: engine.digest(),
             schema: engine.schema_digest(),
             input: None,

@@ -51,6 +51,9 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
             "shadow policies that would have counted"
         );
     }
+    if let Some(ruling) = told.ruling {
+        flips(shared, told.decision, effect, ruling);
+    }
     for failure in told.ruling.iter().flat_map(|ruling| &ruling.failures) {
         tracing::warn!(
             target: "chancery::policy",
@@ -73,6 +76,24 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
             "{advice}"
         );
     }
+}
+
+/// Counts and tells what policies that are not enforced would have turned.
+fn flips(shared: &Shared, decision: DecisionId, effect: Effect, ruling: &Ruling) {
+    let recorder = &shared.house.parts.recorder;
+    if ruling.would_flip {
+        recorder.shadow_flip("policy", effect);
+    }
+    let Some(candidate) = ruling.candidate.as_ref().filter(|candidate| candidate.flips) else { return };
+    recorder.shadow_flip("set", effect);
+    let policies: Vec<&str> = candidate.determining.iter().map(|policy| &*policy.id).collect();
+    tracing::info!(
+        target: "chancery::policy",
+        %decision,
+        policies = policies.join(","),
+        effect = effect.as_str(),
+        "the shadow set would have decided otherwise"
+    );
 }
 
 /// What the suggestion would do, after what came closest: policies that fit but for their conditions.

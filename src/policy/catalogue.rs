@@ -10,6 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
 use super::json::{Json, parse};
+use super::lookalikes::{Lookalike, lookalikes};
 use super::types::Record;
 
 /// Largest tool definition, in bytes.
@@ -140,12 +141,19 @@ pub struct Catalogue {
     pub servers: BTreeMap<ServerName, Vec<ToolDefinition>>,
     /// Servers that are configured and did not answer when they were asked; not part of the JSON.
     pub unanswered: BTreeSet<ServerName>,
+    /// Servers whose definitions are held to approved ones; not part of the JSON.
+    pub pinned: BTreeSet<ServerName>,
 }
 
 impl Catalogue {
     /// One server's tools.
     pub fn of(server: ServerName, tools: Vec<ToolDefinition>) -> Self {
-        Self { servers: BTreeMap::from([(server, tools)]), unanswered: BTreeSet::new() }
+        Self { servers: BTreeMap::from([(server, tools)]), ..Self::default() }
+    }
+
+    /// Tools that a person or a model could take for each other, at most 64 pairs.
+    pub fn lookalikes(&self) -> Vec<Lookalike> {
+        lookalikes(self)
     }
 }
 
@@ -171,7 +179,7 @@ impl<'de> Deserialize<'de> for Catalogue {
             let tools = raw.iter().map(|entry| ToolDefinition::from_list_entry(entry.get().as_bytes()));
             servers.insert(server, tools.collect::<Result<_, _>>().map_err(D::Error::custom)?);
         }
-        Ok(Self { servers, unanswered: BTreeSet::new() })
+        Ok(Self { servers, ..Self::default() })
     }
 }
 

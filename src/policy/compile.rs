@@ -29,7 +29,7 @@ const MAX_TOOLS: usize = 4_096;
 /// The annotations that do something.
 const ANNOTATIONS: [&str; 5] = ["id", "label", "label_for", "reason", "shadow"];
 
-type Compilation = Result<(Engine, Vec<Warning>), Vec<PolicyDiagnostic>>;
+pub(super) type Compilation = Result<(Engine, Vec<Warning>), Vec<PolicyDiagnostic>>;
 
 /// See [`Engine::compile`].
 pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compilation {
@@ -67,45 +67,12 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         schema_digest: Sha256Digest::of(schema_text.as_bytes()),
         index: Index::new(&policies),
         state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.policy)),
-        tools: entries(inputs),
+        tools: entries(inputs, &catalogue.pinned),
         schema_text,
         policies,
+        candidate: None,
     };
     Ok((engine, findings.0))
-}
-
-/// See [`Engine::with_catalogue`].
-pub(super) fn recompile(engine: &Engine, catalogue: &Catalogue) -> Compilation {
-    if let Ok(done) = compile(&engine.sources, catalogue) {
-        return Ok(done);
-    }
-    let mut kept = catalogue.clone();
-    let mut changed = Vec::new();
-    for (server, tools) in &mut kept.servers {
-        tools.retain(|tool| {
-            let same = engine.tool(server, &tool.name).is_some_and(|known| known.digest() == tool.digest);
-            if !same {
-                changed.push((server.clone(), tool.clone()));
-            }
-            same
-        });
-    }
-    let mut best = compile(&engine.sources, &kept)?;
-    let mut quarantined = Findings::default();
-    for (server, tool) in changed {
-        let mut tried = kept.clone();
-        tried.servers.entry(server.clone()).or_default().push(tool.clone());
-        match compile(&engine.sources, &tried) {
-            Ok(done) => (best, kept) = (done, tried),
-            Err(why) => quarantined.warn(format!(
-                "the tool `{server}/{}` is denied: its definition would make the policies invalid: {}",
-                tool.name,
-                why.iter().find(|d| d.severity == Severity::Error).map_or("", |d| &d.message)
-            )),
-        }
-    }
-    best.1.extend(quarantined.0);
-    Ok(best)
 }
 
 /// All that is found, errors and warnings.
@@ -151,7 +118,7 @@ impl Findings {
         }
     }
 
-    fn warn(&mut self, message: String) {
+    pub(super) fn warn(&mut self, message: String) {
         self.0.push(PolicyDiagnostic {
             severity: Severity::Warning,
             file: "policies".into(),
@@ -194,11 +161,14 @@ fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> Inputs<'a> {
     inputs
 }
 
-fn entries(inputs: Inputs<'_>) -> HashMap<ServerName, HashMap<String, ToolEntry>> {
+fn entries(
+    inputs: Inputs<'_>,
+    pinned: &BTreeSet<ServerName>,
+) -> HashMap<ServerName, HashMap<String, ToolEntry>> {
     let of = |server: &ServerName, definition: &super::catalogue::ToolDefinition, input| {
         let action = uid(&TYPES.action, &format!("{server}/{}", definition.name));
         let action_groups = [uid(&TYPES.action, &format!("{server}/*")), uid(&TYPES.action, "tools/call")];
-        let tool = tool_entity(server.as_str(), definition)?;
+        let tool = tool_entity(server.as_str(), definition, pinned.contains(server))?;
         let resource = tool.uid();
         let action_entity = Entity::new_no_attrs(action.clone(), action_groups.iter().cloned().collect());
         let entities =

@@ -275,6 +275,7 @@ fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {
         shadow: Vec::new(),
         would_flip: false,
         labels: Vec::new(),
+        candidate: None,
         input_digest,
         unmet: Vec::new(),
         suggestion: None,
@@ -338,6 +339,8 @@ fn input_digest(engine: &Engine, query: &Query<'_>, arguments: Option<&Json<'_>>
             member("tool", name);
             if let Some(tool) = engine.tool(&query.session.facts().server, name) {
                 member("definition", &tool.digest().to_string());
+                let pinned = engine.catalogue.pinned.contains(&query.session.facts().server);
+                member("pinned", if pinned { "true" } else { "false" });
             }
             match (arguments, raw) {
                 (Some(arguments), _) => member("arguments", &arguments.canonical()),

@@ -10,6 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
 use super::catalogue::{Catalogue, ToolDefinition};
+use super::changes::SetChanges;
 use super::compile;
 use super::decide;
 use super::diagnostic::{PolicyDiagnostic, Warning};
@@ -17,6 +18,8 @@ use super::entities::{SessionEntities, SessionFacts};
 use super::index::Index;
 use super::query::{Listed, Query};
 use super::reads::Reads;
+use super::recompile;
+use super::shadow;
 use super::sources::PolicySources;
 use super::state::{State, StateReads};
 use super::types::Record;
@@ -73,6 +76,8 @@ pub struct Engine {
     pub(super) index: Index,
     pub(super) tools: HashMap<ServerName, HashMap<String, ToolEntry>>,
     pub(super) state_reads: StateReads,
+    /// A candidate set, evaluated beside this one and never enforced.
+    pub(super) candidate: Option<Box<Self>>,
 }
 
 impl Engine {
@@ -96,7 +101,25 @@ impl Engine {
         &self,
         catalogue: &Catalogue,
     ) -> Result<(Self, Vec<Warning>), Vec<PolicyDiagnostic>> {
-        compile::recompile(self, catalogue)
+        recompile::recompile(self, catalogue)
+    }
+
+    /// The same with a candidate set beside it, or without one: it is asked at every decision what it would have said,
+    /// and never enforced.
+    #[must_use]
+    pub fn with_shadow(mut self, candidate: Option<Self>) -> Self {
+        self.candidate = candidate.map(Box::new);
+        self
+    }
+
+    /// The candidate set that is evaluated beside this one.
+    pub fn shadow(&self) -> Option<&Self> {
+        self.candidate.as_deref()
+    }
+
+    /// What this set has that `before` has not; all of it where there was none.
+    pub fn changes_since(&self, before: Option<&Self>) -> SetChanges {
+        SetChanges::between(before, self)
     }
 
     /// The policy set's digest, see [`PolicySources::digest`].
@@ -141,7 +164,8 @@ impl Engine {
 
     /// Which parts of the state its decisions can depend on.
     pub fn state_reads(&self) -> StateReads {
-        self.state_reads
+        let candidate = self.candidate.as_ref().map(|candidate| candidate.state_reads).unwrap_or_default();
+        self.state_reads.or(candidate)
     }
 
     /// What decisions need of a session, built once.
@@ -151,7 +175,9 @@ impl Engine {
 
     /// Decides one message.
     pub fn decide(&self, query: &Query<'_>) -> Ruling {
-        decide::decide(self, query)
+        let mut ruling = decide::decide(self, query);
+        shadow::foresee(self, query, &mut ruling);
+        ruling
     }
 
     /// Whether some arguments of this entry could be permitted to this session now; false hides it. It never hides

@@ -247,7 +247,7 @@ fn named<const N: usize>(
 }
 
 /// A tool.
-pub(super) fn tool_entity(server: &str, tool: &ToolDefinition) -> Option<Entity> {
+pub(super) fn tool_entity(server: &str, tool: &ToolDefinition, pinned: bool) -> Option<Entity> {
     let text = |text: &str| Expr::new_string(text.to_owned());
     let claims = &tool.annotations;
     let mut annotations = Vec::new();
@@ -264,7 +264,7 @@ pub(super) fn tool_entity(server: &str, tool: &ToolDefinition) -> Option<Entity>
         ("name".to_owned(), text(&tool.name)),
         ("annotations".to_owned(), Expr::new_record(annotations).ok()?),
         ("definition".to_owned(), text(&tool.digest.to_string())),
-        ("pinned".to_owned(), Expr::new_bool(false)),
+        ("pinned".to_owned(), Expr::new_bool(pinned)),
     ]);
     attributes.extend(tool.title.as_deref().map(|title| ("title".to_owned(), text(title))));
     let parents = HashSet::from([uid(&TYPES.server, server)]);

@@ -14,6 +14,7 @@
 //! layer: L2
 
 mod catalogue;
+mod changes;
 mod compile;
 mod decide;
 mod diagnostic;
@@ -24,13 +25,17 @@ mod index;
 mod input;
 mod json;
 mod label;
+mod lookalikes;
 mod methods;
 mod names;
 mod number;
+mod pin;
 mod query;
 mod reads;
+mod recompile;
 mod residual;
 mod schema;
+mod shadow;
 mod sources;
 mod starter;
 mod state;
@@ -40,9 +45,12 @@ mod types;
 mod visible;
 
 pub use catalogue::{Annotations, Catalogue, DefinitionError, ToolDefinition};
+pub use changes::SetChanges;
 pub use diagnostic::{PolicyDiagnostic, Severity, Warning};
 pub use engine::{Engine, ToolEntry};
 pub use entities::{SessionEntities, SessionFacts};
+pub use lookalikes::Lookalike;
+pub use pin::Pin;
 pub use query::{Action, Direction, Listed, Query};
 pub use schema::remark;
 pub use sources::{PolicySources, SourceFile};

@@ -78,6 +78,16 @@ impl StateReads {
         self.usage || self.labels
     }
 
+    /// What either can observe.
+    #[must_use]
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            session: self.session || other.session,
+            usage: self.usage || other.usage,
+            labels: self.labels || other.labels,
+        }
+    }
+
     /// Whether a decision can depend on any of it.
     pub const fn any(self) -> bool {
         self.session || self.usage || self.labels

@@ -28,6 +28,9 @@ pub struct Metrics {
     evaluation: Histogram<f64>,
     append: Histogram<f64>,
     queue: Gauge<u64>,
+    flips: Counter<u64>,
+    reloads: Counter<u64>,
+    quarantined: Gauge<u64>,
     sessions: Gauge<u64>,
     validity: Gauge<f64>,
 }
@@ -69,6 +72,21 @@ impl Metrics {
                 .u64_gauge(semconv::METRIC_APPEND_QUEUE)
                 .with_unit("{record}")
                 .with_description("Records that wait for the log's writer")
+                .build(),
+            flips: meter
+                .u64_counter(semconv::METRIC_SHADOW_FLIPS)
+                .with_unit("{decision}")
+                .with_description("Decisions that policies which are not enforced would have turned")
+                .build(),
+            reloads: meter
+                .u64_counter(semconv::METRIC_RELOADS)
+                .with_unit("{reload}")
+                .with_description("Policies read anew, by outcome")
+                .build(),
+            quarantined: meter
+                .u64_gauge(semconv::METRIC_QUARANTINED)
+                .with_unit("{tool}")
+                .with_description("Tools that differ from what was approved, by server")
                 .build(),
             sessions: meter
                 .u64_gauge(semconv::METRIC_SESSIONS)
@@ -124,6 +142,24 @@ impl Recorder for Metrics {
                 self.operation.record(seconds, &[method(name), error]);
             }
         }
+    }
+
+    fn shadow_flip(&self, by: &'static str, effect: Effect) {
+        let flip = match effect {
+            Effect::Allow => "allow_to_deny",
+            Effect::Deny => "deny_to_allow",
+        };
+        let flip = KeyValue::new(semconv::CHANCERY_SHADOW_FLIP, flip);
+        self.flips.add(1, &[KeyValue::new(semconv::CHANCERY_SHADOW_BY, by), flip]);
+    }
+
+    fn reload(&self, outcome: &'static str) {
+        self.reloads.add(1, &[KeyValue::new(semconv::CHANCERY_RELOAD_OUTCOME, outcome)]);
+    }
+
+    fn quarantined(&self, server: &str, tools: usize) {
+        let server = KeyValue::new(semconv::CHANCERY_SERVER, server.to_owned());
+        self.quarantined.record(count(tools), &[server]);
     }
 
     fn sessions(&self, open: usize) {

@@ -1,10 +1,12 @@
 //! The log: one subscriber for the process, on stderr and nowhere else (under `chancery run` stdout is the protocol).
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::config::{LogConfig, LogFormat};
@@ -56,9 +58,27 @@ pub fn install(config: &LogConfig) -> Result<(), SubscriberError> {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
+    let (filter, handle) = reload::Layer::new(filter);
     tracing_subscriber::registry()
         .with(lines.with_filter(cap))
         .with(filter)
         .try_init()
-        .map_err(SubscriberError::Installed)
+        .map_err(SubscriberError::Installed)?;
+    // There is one subscriber, so there is one of these.
+    let _set_once = REFILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+    Ok(())
+}
+
+/// Puts another filter in the place of the one in force.
+type Refilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+static REFILTER: OnceLock<Refilter> = OnceLock::new();
+
+/// Changes the running log's filter; false where no log was started.
+///
+/// # Errors
+/// When the filter can't be parsed.
+pub fn refilter(text: &str) -> Result<bool, SubscriberError> {
+    let filter = filter(text)?;
+    Ok(REFILTER.get().is_some_and(|refilter| refilter(filter)))
 }

@@ -68,6 +68,7 @@ impl Fixture {
                 failures: Vec::new(),
                 shadow: Vec::new(),
                 would_flip: None,
+                candidate: None,
                 policy_set: set,
                 schema,
                 input: None,

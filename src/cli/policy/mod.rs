@@ -1,7 +1,10 @@
 //! `chancery policy`: for the authors of policies.
 
+mod approve;
 mod check;
+mod definitions;
 mod init;
+mod lock;
 mod schema;
 
 use std::io::Write as _;
@@ -30,6 +33,10 @@ enum Command {
     Schema(schema::Args),
     /// Write the first policies for a real server.
     Init(init::Args),
+    /// Write the tools of real servers to a lock file, or see how they differ from it.
+    Lock(lock::Args),
+    /// See which tools are not the approved ones, and approve them.
+    Approve(approve::Args),
 }
 
 /// Runs the command.
@@ -38,6 +45,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(args),
         Command::Init(args) => init::run(args),
+        Command::Lock(args) => lock::run(args),
+        Command::Approve(args) => approve::run(args),
     }
 }
 

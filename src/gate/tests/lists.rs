@@ -98,7 +98,7 @@ async fn the_gateways_own_list_is_asked_page_by_page_and_never_delivered() {
 }
 
 #[tokio::test]
-async fn a_changed_tool_is_unknown_until_policies_were_compiled_for_it() {
+async fn a_changed_tool_is_held_back_until_policies_were_compiled_for_it() {
     let world = World::with(Terms { fixed_catalogue: true, ..Terms::default() });
     let open = world.http().await;
     let _called = forwarded(open.call(1, "read", "/public/a").await);
@@ -109,7 +109,7 @@ async fn a_changed_tool_is_unknown_until_policies_were_compiled_for_it() {
     let _own = open.session.own_request().unwrap().redeem().unwrap();
     let poisoned = [tool("read", "now with instructions for the model")];
     assert_eq!(ignored(open.session.from_server(list("chancery:2", &poisoned)).await), DropReason::Consumed);
-    assert_eq!(code(open.call(2, "read", "/public/a").await), -32602);
+    assert_eq!(code(open.call(2, "read", "/public/a").await), 403);
     let _asked = forwarded(open.client(&request(3, "tools/list")).await);
     let twice = [poisoned[0].clone(), tools()[0].clone()];
     let shown = delivered(open.session.from_server(list(3, &twice)).await);

@@ -1,0 +1,146 @@
+//! What the commands on tool definitions have in common: which servers are meant, and how differences are shown.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::startable;
+use crate::app::drift::{Drifted, Place};
+use crate::attest::predicate::ToolDrift;
+use crate::cli::Failure;
+use crate::cli::run::server;
+use crate::config::{Config, Environment, Purpose};
+use crate::domain::ids::ServerName;
+use crate::policy::{Catalogue, ToolDefinition, remark};
+
+/// Which servers.
+#[derive(Debug, clap::Args)]
+pub(super) struct Which {
+    /// Configuration file: all its servers, unless a command is given.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "command")]
+    config: Option<PathBuf>,
+    /// The name of the command's server in policies; by default taken from the command.
+    #[arg(long, visible_alias = "name")]
+    server: Option<ServerName>,
+    /// A tool server's command and its arguments, as `chancery run` has them.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Which {
+    /// The configuration with just those servers; whether they are all that there are.
+    pub(super) fn config(self) -> Result<(Config, bool), Failure> {
+        let env = Environment::process();
+        let config = match &self.config {
+            Some(file) => Config::load(file, Purpose::Run, &env),
+            None => Config::defaults(Purpose::Run, &env),
+        };
+        let mut config = config.map_err(Failure::misuse)?;
+        let all = self.command.is_empty();
+        if !all {
+            let server = server(self.server, self.command)?;
+            config.servers = [(server.name.clone(), server)].into();
+        }
+        if config.servers.is_empty() {
+            return Err(Failure::misuse(miette::miette!(
+                help = "give a command: -- COMMAND",
+                "the configuration has no tool servers"
+            )));
+        }
+        for server in config.servers.values() {
+            startable(server)?;
+        }
+        Ok((config, all))
+    }
+}
+
+/// The differences of all servers, for machines.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Differences<'a> {
+    /// Whether there are none.
+    pub(super) same: bool,
+    pub(super) servers: BTreeMap<&'a str, Vec<Difference<'a>>>,
+    /// Tools that could be taken for each other.
+    pub(super) lookalikes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Difference<'a> {
+    tool: &'a str,
+    drift: ToolDrift,
+    /// Digests.
+    before: Option<String>,
+    now: Option<String>,
+    places: Vec<Place>,
+}
+
+impl<'a> Differences<'a> {
+    pub(super) fn of(drifted: &'a BTreeMap<ServerName, Vec<Drifted>>, lookalikes: Vec<String>) -> Self {
+        let digest = |tool: &Option<ToolDefinition>| tool.as_ref().map(|tool| tool.digest.to_string());
+        let one = |drifted: &'a Drifted| Difference {
+            tool: &drifted.tool,
+            drift: drifted.kind(),
+            before: digest(&drifted.before),
+            now: digest(&drifted.now),
+            places: drifted.places(),
+        };
+        let several = drifted.iter().filter(|(_, drifted)| !drifted.is_empty());
+        let servers: BTreeMap<_, Vec<_>> =
+            several.map(|(server, drifted)| (server.as_str(), drifted.iter().map(one).collect())).collect();
+        Self { same: servers.is_empty(), servers, lookalikes }
+    }
+
+    pub(super) fn json(&self) -> Result<String, Failure> {
+        let text = serde_json::to_string_pretty(self);
+        text.map(|text| format!("{text}\n")).map_err(|error| Failure::runtime(miette::miette!("{error}")))
+    }
+}
+
+/// The same for people: one line a tool, and under it what differs.
+pub(super) fn shown(drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
+    let mut text = String::new();
+    for (server, drifted) in drifted.iter().filter(|(_, drifted)| !drifted.is_empty()) {
+        text.push_str(&format!("{server}\n"));
+        for tool in drifted {
+            let (sign, word) = match tool.kind() {
+                ToolDrift::New => ('+', "new"),
+                ToolDrift::Changed => ('~', "changed"),
+                ToolDrift::Removed => ('-', "removed"),
+            };
+            text.push_str(&format!("  {sign} {}  {word}\n", remark(&tool.tool)));
+            if tool.kind() == ToolDrift::Removed {
+                continue;
+            }
+            for place in tool.places() {
+                text.push_str(&match (place.before, place.now) {
+                    (Some(before), Some(now)) => format!("      {}: {before} → {now}\n", place.at),
+                    (Some(before), None) => format!("      {}: {before} → (absent)\n", place.at),
+                    (None, Some(now)) => format!("      {}: {now}\n", place.at),
+                    (None, None) => format!("      {}\n", place.at),
+                });
+            }
+        }
+    }
+    text
+}
+
+/// `2 changed, 1 new`.
+pub(super) fn counted(drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
+    let count = |kind| drifted.values().flatten().filter(|drifted| drifted.kind() == kind).count();
+    let kinds = [(ToolDrift::Changed, "changed"), (ToolDrift::New, "new"), (ToolDrift::Removed, "removed")];
+    let counts = kinds.map(|(kind, word)| (count(kind), word));
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if told.is_empty() { "none differs".to_owned() } else { told.join(", ") }
+}
+
+/// Tools among these that could be taken for each other.
+pub(super) fn lookalikes(tools: &BTreeMap<ServerName, Vec<ToolDefinition>>) -> Vec<String> {
+    let catalogue = Catalogue { servers: tools.clone(), ..Catalogue::default() };
+    catalogue.lookalikes().iter().map(ToString::to_string).collect()
+}
