@@ -98,7 +98,7 @@ pub(super) async fn announce(
     let shadow = engine.shadow().map(|shadow| (shadow.digest(), archived(shadow)));
     let announcement = Announcement {
         cause,
-        previous: before.map(Engine::digest),
+        replaces: before.map(Engine::digest),
         policy_set: engine.digest(),
         schema: engine.schema_digest(),
         sources: &sources,

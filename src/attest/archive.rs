@@ -26,7 +26,7 @@ pub struct Announcement<'a> {
     /// Why.
     pub cause: PolicyCause,
     /// Digest of the set before, in this run.
-    pub previous: Option<Sha256Digest>,
+    pub replaces: Option<Sha256Digest>,
     /// Its digest.
     pub policy_set: Sha256Digest,
     /// Digest of the Cedar schema.
@@ -44,7 +44,7 @@ impl Default for Announcement<'_> {
         let none = Sha256Digest::of(b"");
         Self {
             cause: PolicyCause::Start,
-            previous: None,
+            replaces: None,
             policy_set: none,
             schema: none,
             sources: &[],

@@ -175,7 +175,7 @@ pub struct PolicyChange {
     /// Digest of the policy set that decided in this run before; absent in the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    pub previous: Option<Sha256Digest>,
+    pub replaces: Option<Sha256Digest>,
     /// Digest of the policy set: `policies/<this>/`.
     #[schemars(with = "String")]
     pub policy_set: Sha256Digest,

@@ -187,7 +187,7 @@ impl Log {
         };
         self.append_gateway(Predicate::PolicyChange(PolicyChange {
             cause: what.cause,
-            previous: what.previous,
+            replaces: what.replaces,
             policy_set: what.policy_set,
             schema: what.schema,
             files: archive::policies(layout, &what.policy_set, what.sources)?,

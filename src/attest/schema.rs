@@ -112,6 +112,19 @@ fn real_records_of_every_kind_have_the_fields_of_their_schema() {
         vec![RefusalCount { listener: "tcp".to_owned(), reason: "no_evidence".to_owned(), count: 9 }];
     let summary = RefusalSummary { since: NOW, until: later(60), refusals };
     log.append_gateway(Predicate::RefusalSummary(summary)).unwrap().wait().unwrap();
+    let tool = predicate::ToolEntry {
+        tool: "read".to_owned(),
+        drift: predicate::ToolDrift::New,
+        before: None,
+        now: Some(super::testing::policy_set()),
+    };
+    let change = predicate::ToolChange::new(
+        "files".to_owned(),
+        "lock",
+        predicate::ToolEffect::Quarantined,
+        vec![tool],
+    );
+    log.append_gateway(Predicate::ToolChange(change)).unwrap().wait().unwrap();
     script.say(&log, Predicate::SessionClose(script.closing()));
     close(&log);
     let schemas: Vec<(&str, Value)> =

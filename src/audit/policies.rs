@@ -33,7 +33,7 @@ impl Announced {
     pub(super) fn announce(&mut self, layout: &Layout, change: &PolicyChange) -> Result<(), String> {
         self.sets.insert((change.policy_set, change.schema));
         let last = self.last.replace(change.policy_set);
-        if !self.doubt && change.previous.is_some() && change.previous != last {
+        if !self.doubt && change.replaces.is_some() && change.replaces != last {
             return Err("it names another policy set before it than the one that decided".to_owned());
         }
         archived(layout, &change.policy_set, &change.files)?;

@@ -210,7 +210,7 @@ pub(super) struct PolicyChange {
     pub(super) schema: Sha256Digest,
     pub(super) files: Vec<PolicyFile>,
     /// The set that decided before, by what it says.
-    pub(super) previous: Option<Sha256Digest>,
+    pub(super) replaces: Option<Sha256Digest>,
     pub(super) shadow: Option<ShadowSet>,
 }
 

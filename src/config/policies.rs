@@ -21,7 +21,7 @@ pub(super) struct Policies {
 /// Both sets.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Sets {
+struct PolicySets {
     /// The policies in force: files, or directories whose `*.cedar` files are all taken.
     #[serde(default)]
     active: Texts,
@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Policies {
         enum Shape {
             One(String),
             Many(Vec<At<String>>),
-            Sets(Sets),
+            Sets(PolicySets),
         }
 
         struct Visitor;
@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Policies {
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
-                Sets::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Shape::Sets)
+                PolicySets::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Shape::Sets)
             }
         }
 
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Policies {
         Ok(match spanned.value {
             Shape::One(value) => active(vec![At { value, span: range(spanned.referenced) }]),
             Shape::Many(many) => active(many),
-            Shape::Sets(Sets { active, shadow }) => Self { active, shadow },
+            Shape::Sets(PolicySets { active, shadow }) => Self { active, shadow },
         })
     }
 }
@@ -90,7 +90,7 @@ impl JsonSchema for Policies {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let sets = generator.subschema_for::<Sets>();
+        let sets = generator.subschema_for::<PolicySets>();
         json_schema!({ "oneOf": [sets, { "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
     }
 }
