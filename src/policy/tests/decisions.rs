@@ -92,7 +92,7 @@ fn shadow_policies_are_recorded_and_never_enforced() {
            @id("maybe") @shadow permit (principal, action == Mcp::Action::"filesystem/write_file", resource);"#,
         &reference(),
     );
-    let shadow = |ruling: &Ruling| ruling.shadow.iter().map(|p| p.policy.id.to_string()).collect::<Vec<_>>();
+    let shadow = |ruling: &Ruling| ruling.shadow.iter().map(|p| p.id.to_string()).collect::<Vec<_>>();
     let read = call(&engine, "filesystem", "read_file", r#"{"path":"/a"}"#);
     assert_eq!((effect(&read), shadow(&read)), ("allow", vec!["later".into()]));
     let write = call(&engine, "filesystem", "write_file", r#"{"path":"/a","content":""}"#);
