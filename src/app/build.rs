@@ -82,7 +82,7 @@ pub(super) async fn core(
         shown,
         state: Mutex::new(State::new(inputs)),
     });
-    let ledger = Ledger::open(&log, config.limits.counters, clock.now())?;
+    let ledger = ledger(&log, config, &clock).await?;
     let reload = Reload::new(config.clone(), env.clone(), sources, shadow, Arc::clone(&tools));
     let parts = gate::Parts {
         engines,
@@ -140,6 +140,17 @@ async fn up_to_date(identity: Arc<Identity>) -> Result<Arc<Identity>, StartError
         source: std::io::Error::other(error),
     })??;
     Ok(identity)
+}
+
+/// What principals did before. After a long time without an end in order there is much to read.
+async fn ledger(log: &Log, config: &Config, clock: &Clock) -> Result<Ledger, StartError> {
+    let (log, room, now) = (log.clone(), config.limits.counters, clock.now());
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(&log, room, now)).await;
+    let opened = opened.map_err(|error| StartError::System {
+        what: "what principals did before can't be read",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(opened?)
 }
 
 /// The exporters are set up and torn down where blocking is allowed.

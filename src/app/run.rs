@@ -47,6 +47,13 @@ pub async fn run(
             "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
         );
     }
+    if prepared.engine.state_reads().lasting() && config.log.dir.starts_with(runs_dir(&config)) {
+        tell(
+            "the policies ask for what was done before (`usage`, `labels`), and that is kept with the log: this run has a \
+             log of its own, so it begins at zero and ends with the run. For limits that last, and labels that other \
+             runs see, give a log that stays (--log DIR), or serve all servers from one gateway (chancery serve)",
+        );
+    }
     let connector = prepared.connectors.remove(&name);
     let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, env, None, tell)).await
     else {
@@ -83,5 +90,10 @@ pub fn own_log_dir(config: &Config, server: &ServerConfig) -> Result<PathBuf, St
         at.format(format_description!("[year][month][day]T[hour][minute][second]Z")).unwrap_or_default();
     let [a, b, c, d] = random::bytes::<4>()?;
     let name = format!("{stamp}-{}-{a:02x}{b:02x}{c:02x}{d:02x}", server.name);
-    Ok(config.state_dir.join("logs/run").join(name))
+    Ok(runs_dir(config).join(name))
+}
+
+/// Where runs have logs of their own.
+fn runs_dir(config: &Config) -> PathBuf {
+    config.state_dir.join("logs/run")
 }

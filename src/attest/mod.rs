@@ -19,6 +19,7 @@ mod config;
 mod directory;
 mod draft;
 pub mod dsse;
+mod entry;
 mod error;
 mod gateway;
 mod labels;

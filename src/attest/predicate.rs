@@ -9,13 +9,14 @@ use serde::Serialize;
 use super::labels;
 use crate::domain::binding::Binding;
 use crate::domain::clock::Timestamp;
-use crate::domain::decision::{Effect, PolicyFailure, PolicyRef, Ruling};
+use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::EvidenceKind;
 use crate::domain::ids::{DecisionId, ServerName, SessionId, TokenId};
 use crate::domain::refusal::DenyReason;
 use crate::keys::PublicSvid;
 
+pub use super::entry::{FailureEntry, PolicyEntry};
 pub use super::gateway::{
     GatewayStart, GatewayStop, KeyChange, KeyRef, LogGap, PolicyCause, PolicyChange, PolicyFile, PolicyNames,
     PolicySummary, RefusalCount, RefusalSummary, ShadowSet, ToolChange, ToolDrift, ToolEffect, ToolEntry,
@@ -199,46 +200,6 @@ pub struct SessionClose {
     pub standing: u64,
 }
 
-/// A policy that determined a decision.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct PolicyEntry {
-    /// Its `@id`, else `<file>:<line>`.
-    pub id: Arc<str>,
-    /// Digest of its source text.
-    #[schemars(with = "String")]
-    pub sha256: Sha256Digest,
-    /// Its `@reason`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Arc<str>>,
-}
-
-impl From<&PolicyRef> for PolicyEntry {
-    fn from(policy: &PolicyRef) -> Self {
-        Self { id: policy.id.clone(), sha256: policy.digest, reason: policy.reason.clone() }
-    }
-}
-
-/// A policy that failed to evaluate (invariant I5).
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct FailureEntry {
-    /// Which.
-    pub policy: PolicyEntry,
-    /// `forbid` or `permit`.
-    pub effect: &'static str,
-    /// What Cedar said; it never holds an argument's value.
-    pub message: String,
-}
-
-impl From<&PolicyFailure> for FailureEntry {
-    fn from(failure: &PolicyFailure) -> Self {
-        Self {
-            policy: (&failure.policy).into(),
-            effect: if failure.forbid { "forbid" } else { "permit" },
-            message: clip(&failure.message),
-        }
-    }
-}
-
 /// The message that was decided, by salted digests; the salt is thrown away with the record's making (I7).
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RequestRef {
@@ -311,6 +272,10 @@ pub struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub input: Option<Sha256Digest>,
+    /// A decision on the same message, by policies that were replaced while it was written: nothing came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub replaces: Option<DecisionId>,
     /// What the principal had done before; absent where no policy of the set can see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateRef>,

@@ -265,6 +265,7 @@ impl Script {
             policy_set: policy_set(),
             schema: Sha256Digest::of(b"schema"),
             input: Some(digest),
+            replaces: None,
             state: None,
             utc_offset: None,
             added_labels: Vec::new(),

@@ -126,8 +126,9 @@ const ATTEMPTS: usize = 3;
 impl Shared {
     /// Decides, records, and waits until the record is as durable as configured.
     pub(super) async fn decide(&self, matter: &Matter<'_>, span: &mut Option<Box<dyn Span>>) -> Outcome {
+        let mut replaces = None;
         for _ in 0..ATTEMPTS {
-            let settled = match self.settle(matter, span.as_deref()) {
+            let settled = match self.settle(matter, span.as_deref(), replaces) {
                 Ok(settled) => settled,
                 Err(reason) => {
                     report::unrecorded(self, matter, reason);
@@ -194,19 +195,25 @@ impl Shared {
             }
             // The policies changed while the record was written: that permit is worth nothing, decide again (I6).
             self.roll_back(matter, effect, at);
+            replaces = Some(decision);
         }
         Outcome::Unrecorded(DenyReason::Limited)
     }
 
     /// Records a refusal without waiting for its receipt: nothing rests on it.
     pub(super) fn record_refusal(&self, matter: &Matter<'_>) {
-        match self.settle(matter, None) {
+        match self.settle(matter, None, None) {
             Ok(_enqueued) => {}
             Err(reason) => report::unrecorded(self, matter, reason),
         }
     }
 
-    fn settle(&self, matter: &Matter<'_>, span: Option<&dyn Span>) -> Result<Settled, DenyReason> {
+    fn settle(
+        &self,
+        matter: &Matter<'_>,
+        span: Option<&dyn Span>,
+        replaces: Option<DecisionId>,
+    ) -> Result<Settled, DenyReason> {
         let parts = &self.house.parts;
         let since = Stopwatch::start();
         let now = parts.clock.now();
@@ -269,6 +276,7 @@ impl Shared {
             effect,
             deny,
             ruling: ruling.as_ref(),
+            replaces,
             state: rested,
             utc_offset,
             added: &added,

@@ -20,6 +20,8 @@ pub(super) struct Made<'a> {
     pub(super) deny: Option<DenyReason>,
     /// What the policies said; absent where none was asked.
     pub(super) ruling: Option<&'a Ruling>,
+    /// The decision of the same message by policies that are no longer in force.
+    pub(super) replaces: Option<DecisionId>,
     /// What it rested on, where a policy can see it.
     pub(super) state: Option<StateRef>,
     /// Seconds that the configured zone was ahead of UTC.
@@ -56,6 +58,7 @@ impl Shared {
             record.ruled(ruling);
         }
         record.deny_reason = made.deny;
+        record.replaces = made.replaces;
         record.state = made.state;
         record.utc_offset = Some(made.utc_offset).filter(|offset| *offset != 0);
         record.added_labels = made.added.to_vec();
@@ -127,6 +130,7 @@ impl Shared {
             policy_set: engine.digest(),
             schema: engine.schema_digest(),
             input: None,
+            replaces: None,
             state: None,
             utc_offset: None,
             added_labels: Vec::new(),

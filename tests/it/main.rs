@@ -35,6 +35,7 @@ mod spire_restart;
 mod spire_rotation;
 mod spire_start;
 mod spire_updates;
+mod state;
 mod stdio;
 mod telemetry;
 mod upstream;

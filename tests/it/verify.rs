@@ -72,6 +72,7 @@ impl Fixture {
                 policy_set: set,
                 schema,
                 input: None,
+                replaces: None,
                 state: None,
                 utc_offset: None,
                 added_labels: Vec::new(),

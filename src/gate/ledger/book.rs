@@ -95,6 +95,8 @@ struct Predicate<'a> {
     server: Option<Cow<'a, str>>,
     #[serde(borrow)]
     action: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    replaces: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     added_labels: Vec<Added<'a>>,
 }
@@ -109,6 +111,12 @@ struct Added<'a> {
 
 /// The kind of record that counts.
 const DECISION: &str = "urn:chancery:attestation:decision:v1";
+
+/// When a decision was made, by its id, a UUIDv7 (RFC 9562 §5.7).
+fn made(decision: &str) -> Option<Timestamp> {
+    let (secs, nanos) = uuid::Uuid::parse_str(decision).ok()?.get_timestamp()?.to_unix();
+    Some(Timestamp::from_millis(i64::try_from(secs).ok()?.checked_mul(1000)? + i64::from(nanos / 1_000_000)))
+}
 
 impl Book {
     /// What the file beside `log` says; nothing if there is none.
@@ -167,10 +175,10 @@ impl Book {
     }
 
     /// Counts one record, as the gate did when it made it.
-    fn count(&mut self, payload: &[u8]) -> Result<(), serde_json::Error> {
+    pub(super) fn count(&mut self, payload: &[u8]) -> Result<(), serde_json::Error> {
         let Statement { kind, predicate } = serde_json::from_slice(payload)?;
         let is = |field: &Option<Cow<'_, str>>, text| field.as_deref() == Some(text);
-        if kind != DECISION || !is(&predicate.effect, "allow") || !is(&predicate.from, "client") {
+        if kind != DECISION || !is(&predicate.from, "client") {
             return Ok(());
         }
         let time = |text: &str| {
@@ -179,14 +187,20 @@ impl Book {
         };
         let at = time(&predicate.time)?;
         let principal = predicate.principal.unwrap_or_default();
-        let calls = is(&predicate.method, "tools/call");
-        if !calls && predicate.added_labels.is_empty() {
+        let (allowed, calls) = (is(&predicate.effect, "allow"), is(&predicate.method, "tools/call"));
+        if !(calls && (allowed || predicate.replaces.is_some()) || !predicate.added_labels.is_empty()) {
             return Ok(());
         }
         let account = self.accounts.entry(principal.as_ref().into()).or_default();
         if calls {
             let (server, tool) = (predicate.server.unwrap_or_default(), predicate.action.unwrap_or_default());
-            account.count(&server, &tool, at);
+            if let Some(decision) = &predicate.replaces {
+                // Its time is in its id.
+                account.undo(&server, &tool, made(decision).unwrap_or(at));
+            }
+            if allowed {
+                account.count(&server, &tool, at);
+            }
         }
         for added in &predicate.added_labels {
             if let Some(until) = &added.until {

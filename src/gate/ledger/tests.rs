@@ -154,3 +154,30 @@ fn what_has_no_effect_any_more_is_let_go_of_and_what_has_is_kept() {
     assert_eq!((ledger.accounts.len(), ledger.entries.load(Ordering::Relaxed)), (0, 0));
     close(&log);
 }
+
+#[test]
+fn a_decision_that_took_the_place_of_another_takes_its_count() {
+    let record = |effect: &str, replaces: &str| {
+        format!(
+            r#"{{"predicateType":"urn:chancery:attestation:decision:v1","predicate":{{"time":"2026-01-02T03:04:05.000Z",
+            "effect":"{effect}","from":"client","method":"tools/call","principal":"p","server":"s","action":"s/t"{replaces}}}}}"#
+        )
+    };
+    let replaces = r#","replaces":"019b7ca9-8c88-7b79-a11f-a8433e1b84a1""#;
+    let calls = |records: &[String]| {
+        let mut book = Book::default();
+        for record in records {
+            book.count(record.as_bytes()).unwrap();
+        }
+        let (_, account) = book.into_accounts().into_iter().next().unwrap();
+        let mut state = State::default();
+        let now = Timestamp::parse_rfc3339("2026-01-02T03:04:06Z").unwrap();
+        account.tell("s", Some("s/t"), now, &mut state);
+        assert_eq!(state.all, state.tool);
+        (state.all.calls, state.all.minute)
+    };
+    assert_eq!(calls(&[record("allow", ""), record("allow", "")]), (2, 2));
+    assert_eq!(calls(&[record("allow", ""), record("allow", replaces)]), (1, 1));
+    assert_eq!(calls(&[record("allow", ""), record("allow", ""), record("deny", replaces)]), (1, 1));
+    assert_eq!(calls(&[record("allow", ""), record("deny", "")]), (1, 1));
+}

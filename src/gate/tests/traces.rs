@@ -45,7 +45,8 @@ impl Span for Noted {
 
     fn decided(&mut self, facts: &DecisionFacts<'_>) {
         let policies = facts.policies.join(",");
-        self.notes.add(format!("{}: {} {policies}", self.name, facts.effect.as_str()));
+        let reasons = facts.reasons.iter().map(|reason| format!(" ({reason})")).collect::<String>();
+        self.notes.add(format!("{}: {} {policies}{reasons}", self.name, facts.effect.as_str()));
     }
 
     fn child(&self, name: &'static str) -> Option<Box<dyn Span>> {
@@ -91,6 +92,25 @@ async fn a_senders_traceparent_gets_our_span_in_place_and_both_digests_are_recor
     let call = records.iter().find(|record| record["method"] == "tools/call").unwrap();
     assert_eq!(call["trace"], json!({"traceId": TRACE, "spanId": "eeeeeeeeeeeeeeee"}));
     assert_ne!(call["request"]["received"], call["request"]["forwarded"]);
+}
+
+#[tokio::test]
+async fn a_policys_reason_reaches_the_span_as_it_does_the_caller_and_the_record() {
+    let notes = Notes::default();
+    let world = World::with(Terms { observer: Arc::new(notes.clone()), ..Terms::default() });
+    let open = world.http().await;
+    let told = replied(open.call(1, "write", "/public/a").await);
+    assert_eq!(told["error"]["message"], "This folder is read-only.");
+    assert_eq!(told["error"]["data"]["reasons"][0]["policyId"], "no-writes");
+    let decided = "tools/call write: deny no-writes (This folder is read-only.)".to_owned();
+    assert!(notes.all().contains(&decided), "{:?}", notes.all());
+    let records = world.verified().await;
+    let record = records.iter().find(|record| record["method"] == "tools/call").unwrap();
+    let policy = &record["policies"][0];
+    assert_eq!(
+        (&policy["id"], &policy["reason"]),
+        (&json!("no-writes"), &json!("This folder is read-only."))
+    );
 }
 
 #[tokio::test]

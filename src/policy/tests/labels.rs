@@ -150,6 +150,25 @@ fn a_shadow_policy_says_whether_it_would_flip_the_decision() {
 }
 
 #[test]
+fn an_id_stays_with_its_policy_and_so_does_its_digest_whatever_stands_around_it() {
+    let all = r#"@id("all") permit (principal, action in Mcp::Action::"tools/call", resource);"#;
+    let more = r#"permit (principal, action == Mcp::Action::"logging/setLevel", resource);"#;
+    let named = |text: String| {
+        let ruling = call(&engine(&text, &reference()), "filesystem", "read_file", r#"{"path":"/a"}"#);
+        ruling
+            .determining
+            .into_iter()
+            .map(|policy| (policy.id.to_string(), policy.digest))
+            .collect::<Vec<_>>()
+    };
+    let alone = named(all.to_owned());
+    assert_eq!(alone[0].0, "all");
+    assert_eq!(alone, named(format!("{more}\n\n{more}\n{all}\n{more}")));
+    let unnamed = all.replace("@id(\"all\") ", "");
+    assert_eq!(named(format!("{more}\n{unnamed}"))[0].0, "p.cedar:2", "by its place, where it has no id");
+}
+
+#[test]
 fn a_label_lasts_a_day_where_nothing_else_is_said() {
     let engine = engine(
         r#"@label("pii") permit (principal, action == Mcp::Action::"filesystem/read_file", resource);"#,

@@ -11,12 +11,15 @@ macro_rules! shipped {
 fn shipped(file: &str) -> Engine {
     let all = shipped!(
         "starter.cedar",
+        "examples/data-flow.cedar",
         "examples/deny-with-reason.cedar",
+        "examples/limits.cedar",
         "examples/path-prefix.cedar",
         "examples/per-client.cedar",
         "examples/server-requests.cedar",
         "examples/session-limits.cedar",
-        "examples/shadow.cedar"
+        "examples/shadow.cedar",
+        "examples/working-hours.cedar"
     );
     let found = std::fs::read_dir("policies/examples").unwrap().count() + 1;
     assert_eq!(all.len(), found, "every shipped file is tested");
@@ -109,6 +112,77 @@ fn the_other_examples_do_what_they_say() {
     let sampling = Action::Method { method: "sampling/createMessage", target: None, from: Direction::Server };
     assert_eq!(effect(&ask(&asks, "everything", sampling)), "allow");
     assert_eq!(effect(&ask(&asks, "filesystem", sampling)), "not_permitted");
+}
+
+/// The same as [`call`], after what the principal did.
+fn after(engine: &Engine, (server, tool): (&str, &str), arguments: &str, now: &str, state: &State) -> Ruling {
+    let session = engine.session_principal(&facts(server));
+    let salt = Salt::from_bytes([1; 16]);
+    let action = Action::ToolCall { name: tool, arguments: Some(arguments.as_bytes()) };
+    let now = Timestamp::parse_rfc3339(now).unwrap();
+    engine.decide(&Query { session: &session, action, now, state, salt: &salt })
+}
+
+#[test]
+fn the_example_of_limits_counts_what_it_says() {
+    let engine = shipped("examples/limits.cedar");
+    let write = r#"{"path":"/a","content":""}"#;
+    let noon = "2026-01-02T12:00:00Z";
+    let decided = |tool: &str, arguments: &str, state: State| {
+        let ruling = after(&engine, ("filesystem", tool), arguments, noon, &state);
+        ids(&ruling).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    let calls = |minute, hour, day, calls| Calls { calls, minute, hour, day };
+    let none = State::default();
+    let full = State { all: calls(29, 900, 5_000, 99_999), server: calls(0, 0, 999, 999), ..none.clone() };
+    assert_eq!(decided("read_text_file", &path("/a"), full.clone()), "reads-and-writes");
+    let minute = State { all: calls(30, 30, 30, 30), ..none.clone() };
+    assert_eq!(decided("read_text_file", &path("/a"), minute), "thirty-a-minute");
+    let day = State { server: calls(0, 0, 1_000, 1_000), ..none.clone() };
+    assert_eq!(decided("write_file", write, day), "thousand-a-day-at-one-server");
+    let tool = State { tool: calls(0, 10, 10, 10), ..none.clone() };
+    assert_eq!(decided("write_file", write, tool.clone()), "ten-writes-an-hour");
+    assert_eq!(decided("read_text_file", &path("/a"), tool), "reads-and-writes");
+    let all = State { all: calls(0, 0, 0, 100_000), ..none };
+    assert_eq!(decided("write_file", write, all), "a-hundred-thousand-in-all");
+}
+
+#[test]
+fn the_example_of_data_flow_labels_and_closes() {
+    let engine = shipped("examples/data-flow.cedar");
+    let read = |p: &str| call(&engine, "filesystem", "read_text_file", &path(p));
+    assert_eq!(read("/data/a").labels, []);
+    let customers = read("/data/customers/a").labels;
+    assert_eq!((&*customers[0].name, customers[0].keeps.unwrap().as_secs()), ("customer-data", 7 * 86_400));
+    let env = call(&engine, "everything", "get-env", "{}").labels;
+    assert_eq!((&*env[0].name, env[0].keeps), ("environment", None));
+    let noon = "2026-01-02T12:00:00Z";
+    let labelled = State { labels: vec!["customer-data".into()], ..State::default() };
+    let echo =
+        |state| effect(&after(&engine, ("everything", "echo"), r#"{"message":"x"}"#, noon, state)).to_owned();
+    assert_eq!((echo(&State::default()), echo(&labelled)), ("allow".into(), "forbidden".into()));
+    let session = engine.session_principal(&facts("everything"));
+    assert!(!engine.could_be_permitted(&session, Listed::Tool("echo"), NOW, &labelled));
+    let seen = State { session_labels: vec!["environment".into()], ..State::default() };
+    let write = after(&engine, ("filesystem", "write_file"), r#"{"path":"/a","content":""}"#, noon, &seen);
+    assert_eq!(&*ids(&write)[0], "no-environment-in-files");
+}
+
+#[test]
+fn the_example_of_working_hours_knows_weekends_nights_and_freezes() {
+    let engine = shipped("examples/working-hours.cedar");
+    let write = r#"{"path":"/a","content":""}"#;
+    let moved = r#"{"source":"/a","destination":"/b"}"#;
+    let at = |tool: &str, arguments: &str, now: &str| {
+        effect(&after(&engine, ("filesystem", tool), arguments, now, &State::default()))
+    };
+    assert_eq!(at("write_file", write, "2026-01-02T09:00:00Z"), "allow");
+    assert_eq!(at("write_file", write, "2026-01-02T17:00:00Z"), "not_permitted");
+    assert_eq!(at("write_file", write, "2026-01-04T12:00:00Z"), "not_permitted", "a Sunday");
+    assert_eq!(at("read_text_file", &path("/a"), "2026-01-04T03:00:00Z"), "allow");
+    assert_eq!(at("move_file", moved, "2026-12-23T12:00:00Z"), "allow");
+    assert_eq!(at("move_file", moved, "2026-12-24T12:00:00Z"), "forbidden");
+    assert_eq!(at("move_file", moved, "2026-12-23T05:59:00Z"), "forbidden");
 }
 
 #[test]
