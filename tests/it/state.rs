@@ -175,6 +175,25 @@ fn a_damaged_summary_stops_the_start_and_says_what_to_do() {
     run.end();
 }
 
+#[test]
+fn a_run_with_a_log_of_its_own_says_that_limits_end_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    std::fs::create_dir_all(home.join("policies")).unwrap();
+    std::fs::write(home.join("policies/ten.cedar"), TEN).unwrap();
+    let told = |log: &[&str]| {
+        let mut command = chancery(home);
+        command.arg("run").args(log).arg("--policies").arg(home.join("policies")).arg("--");
+        command.arg(env!("CARGO_BIN_EXE_chancery")).arg("demo-server");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).contains("begins at zero and ends with the run")
+    };
+    assert!(told(&[]));
+    let lasting = home.join("log");
+    assert!(!told(&["--log", lasting.to_str().unwrap()]));
+}
+
 /// A session of this process over the Unix socket: all of them are one principal's.
 struct Session {
     socket: std::path::PathBuf,
