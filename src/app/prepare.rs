@@ -132,7 +132,9 @@ async fn tools(
     asks: bool,
 ) -> Result<Catalogue, StartError> {
     let mut found = approved(&config.servers, &config.pins, shown)?;
-    let mut current = Catalogue::default();
+    let rules = |server: &ServerConfig| (server.name.clone(), server.arguments.clone());
+    let mut current =
+        Catalogue { rules: config.servers.values().map(rules).collect(), ..Catalogue::default() };
     let unknown = |server: &&ServerConfig| {
         asks && config.pins.of(&server.name) != Pin::Lock && !found.contains_key(&server.name)
     };

@@ -101,12 +101,17 @@ fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::ArgumentRules;
     use crate::proxy::config::ChildConfig;
 
     fn server(args: &[&str]) -> ServerConfig {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let child = ChildConfig { command: "x".to_owned(), args, ..ChildConfig::default() };
-        ServerConfig { name: "files".parse().unwrap(), kind: ServerKind::Child(child) }
+        ServerConfig {
+            name: "files".parse().unwrap(),
+            kind: ServerKind::Child(child),
+            arguments: ArgumentRules::default(),
+        }
     }
 
     #[test]

@@ -126,7 +126,8 @@ pub(super) fn catalogue<'a>(
     approved: &BTreeMap<ServerName, Vec<ToolDefinition>>,
     current: &Catalogue,
 ) -> Catalogue {
-    let mut next = Catalogue { unanswered: current.unanswered.clone(), ..Catalogue::default() };
+    let (unanswered, rules) = (current.unanswered.clone(), current.rules.clone());
+    let mut next = Catalogue { unanswered, rules, ..Catalogue::default() };
     for server in servers {
         let (on_disk, now) = (approved.get(server), current.servers.get(server));
         let pin = pins.of(server);

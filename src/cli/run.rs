@@ -7,6 +7,7 @@ use super::{Exit, Failure, block_on};
 use crate::app;
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
+use crate::policy::ArgumentRules;
 use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
 use crate::telemetry::subscriber;
 
@@ -93,5 +94,5 @@ pub(super) fn server(name: Option<ServerName>, command: Vec<String>) -> Result<S
     let mut words = command.into_iter();
     let command = words.next().unwrap_or_default();
     let child = ChildConfig { command, args: words.collect(), ..ChildConfig::default() };
-    Ok(ServerConfig { name, kind: ServerKind::Child(child) })
+    Ok(ServerConfig { name, kind: ServerKind::Child(child), arguments: ArgumentRules::default() })
 }

@@ -14,6 +14,7 @@ mod changes;
 mod diagnostic;
 mod environment;
 mod evidence;
+mod inputs;
 mod located;
 mod oidc;
 mod pins;

@@ -8,6 +8,7 @@ use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
+use super::inputs::{Breaches, Inputs};
 use super::located::{At, range};
 use super::oidc::Oidc;
 use super::pins::PinWord;
@@ -109,6 +110,11 @@ pub(super) struct Server {
     /// so this needs `identity: spire`; the web's authorities are then not asked.
     #[serde(default)]
     pub(super) spiffe_id: Texts,
+    /// What becomes of a tool call whose arguments don't fit the tool's own JSON Schema.
+    pub(super) arguments: Option<Breaches>,
+    /// What arguments of its tools mean, so that policies see what they say and not only their text.
+    #[serde(default)]
+    pub(super) inputs: Inputs,
 }
 
 /// The attestation log.

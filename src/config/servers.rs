@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
+use super::inputs::Breaches as Said;
 use super::located::At;
 use super::raw;
 use super::resolve::Resolver;
 use super::texts::Texts;
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
+use crate::policy::{ArgumentRules, Breaches, InputRule, Meaning};
 use crate::proxy::config::{ChildConfig, HttpConfig, ServerConfig, ServerKind};
 
 impl Resolver<'_> {
@@ -19,9 +21,10 @@ impl Resolver<'_> {
         let mut servers = BTreeMap::new();
         for (name, server) in raw {
             let kind = self.server(server);
+            let arguments = self.arguments(&server.value);
             match (ServerName::from_str(&name.value), kind) {
                 (Ok(name), Some(kind)) => {
-                    servers.insert(name.clone(), ServerConfig { name, kind });
+                    servers.insert(name.clone(), ServerConfig { name, kind, arguments });
                 }
                 (Ok(_), None) => {}
                 (Err(error), _) => self.mistakes.add(&name.span, error.to_string(), ""),
@@ -79,6 +82,30 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+
+    /// What is said of its tools' arguments.
+    fn arguments(&mut self, server: &raw::Server) -> ArgumentRules {
+        let breaches = match server.arguments {
+            None | Some(Said::Refuse) => Breaches::Refuse,
+            Some(Said::Record) => Breaches::Record,
+        };
+        let named = &server.inputs;
+        let mut inputs = Vec::new();
+        for (meaning, texts) in
+            [(Meaning::Path, &named.path), (Meaning::Uri, &named.uri), (Meaning::Host, &named.host)]
+        {
+            for text in &texts.0 {
+                match InputRule::new(meaning, &text.value) {
+                    Ok(rule) => inputs.push(rule),
+                    Err(error) => {
+                        let help = "write `<argument>` or `<tool>:<argument>`";
+                        self.mistakes.add(&text.span, error.to_string(), help);
+                    }
+                }
+            }
+        }
+        ArgumentRules { breaches, inputs }
     }
 
     /// Who the server must prove to be.

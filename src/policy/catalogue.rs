@@ -1,7 +1,7 @@
 //! The tools that servers have shown: the definitions that schemas and decisions rest on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
+use super::checker::Checker;
 use super::json::{Json, parse};
 use super::lookalikes::{Lookalike, lookalikes};
+use super::rules::ArgumentRules;
 use super::types::Record;
 
 /// Largest tool definition, in bytes.
@@ -51,7 +53,20 @@ pub struct ToolDefinition {
     /// SHA-256 of the whole entry's canonical JSON (keys sorted, no blanks, numbers exact).
     pub digest: Sha256Digest,
     entry: Arc<str>,
+    checker: Lazy,
 }
+
+/// Made when it is first needed, from the definition that it is part of, and shared by its copies.
+#[derive(Debug, Clone, Default)]
+struct Lazy(Arc<OnceLock<Checker>>);
+
+impl PartialEq for Lazy {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Lazy {}
 
 /// Why an entry of a tool list can't be used; the tool stays unknown, and so denied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +121,7 @@ impl ToolDefinition {
             },
             digest: Sha256Digest::of(canonical.as_bytes()),
             entry: canonical.into(),
+            checker: Lazy::default(),
         })
     }
 
@@ -117,6 +133,14 @@ impl ToolDefinition {
     /// The type of its input.
     pub(super) fn input(&self) -> Record {
         parse(self.input_schema.as_bytes()).map(|schema| Record::of_input(&schema)).unwrap_or_default()
+    }
+
+    /// The judge of its arguments.
+    pub(super) fn checker(&self) -> &Checker {
+        self.checker.0.get_or_init(|| {
+            let schema = parse(self.input_schema.as_bytes());
+            Checker::new(schema.as_ref().unwrap_or(&Json::Bool(true)))
+        })
     }
 }
 
@@ -143,6 +167,8 @@ pub struct Catalogue {
     pub unanswered: BTreeSet<ServerName>,
     /// Servers whose definitions are held to approved ones; not part of the JSON.
     pub pinned: BTreeSet<ServerName>,
+    /// What is configured for the servers' arguments; not part of the JSON.
+    pub rules: BTreeMap<ServerName, ArgumentRules>,
 }
 
 impl Catalogue {

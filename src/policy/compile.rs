@@ -3,29 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{
-    Entities, Entity, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
-};
+use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 use miette::Diagnostic;
 
 use crate::domain::decision::{Label, PolicyRef};
 use crate::domain::digest::Sha256Digest;
-use crate::domain::ids::ServerName;
 
 use super::catalogue::Catalogue;
 use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
-use super::engine::{Compiled, Engine, ToolEntry};
-use super::entities::{TYPES, server_entity, tool_entity, uid};
+use super::engine::{Compiled, Engine};
 use super::index::{Index, id_of, position_of};
+use super::inputs::{entries, typed, unchecked};
 use super::names::{Names, Verdict};
 use super::reads::Reads;
 use super::schema::{TypedTool, generate, with_stubs};
 use super::sources::{PolicySources, Statement};
 use super::state::StateReads;
-use super::types::Record;
 
-/// Most tools of all servers together.
-const MAX_TOOLS: usize = 4_096;
 /// The annotations that do something.
 const ANNOTATIONS: [&str; 5] = ["id", "label", "label_for", "reason", "shadow"];
 
@@ -40,6 +34,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         (server.as_str(), tools)
     }));
     let parsed = parse(sources, &mut findings);
+    unchecked(&inputs, &parsed, &mut findings);
     let tools = inputs.iter().flat_map(|(s, tools)| tools.keys().map(move |tool| (s.as_str(), *tool)));
     let unanswered = catalogue.unanswered.iter().map(|server| server.as_str());
     let names = Names::new(inputs.keys().map(|server| server.as_str()), tools, unanswered);
@@ -67,7 +62,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         schema_digest: Sha256Digest::of(schema_text.as_bytes()),
         index: Index::new(&policies),
         state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.policy)),
-        tools: entries(inputs, &catalogue.pinned),
+        tools: entries(inputs, catalogue),
         schema_text,
         policies,
         candidate: None,
@@ -130,62 +125,6 @@ impl Findings {
             unknown_name: false,
         });
     }
-}
-
-type Inputs<'a> = BTreeMap<&'a ServerName, BTreeMap<&'a str, (&'a super::catalogue::ToolDefinition, Record)>>;
-
-/// The tools and the types of their inputs. What can't be told apart stays unknown, and so denied.
-fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> Inputs<'a> {
-    let mut inputs = Inputs::new();
-    let mut count = 0_usize;
-    for (server, tools) in &catalogue.servers {
-        let own = inputs.entry(server).or_default();
-        let mut twice = BTreeSet::new();
-        for tool in tools {
-            if own.get(tool.name.as_str()).is_some_and(|(known, _)| known.digest != tool.digest) {
-                twice.insert(tool.name.as_str());
-            } else if count < MAX_TOOLS {
-                count += usize::from(own.insert(&tool.name, (tool, tool.input())).is_none());
-            } else {
-                findings.warn(format!(
-                    "the tool `{server}/{}` is denied: more than {MAX_TOOLS} tools",
-                    tool.name
-                ));
-            }
-        }
-        for name in twice {
-            own.remove(name);
-            findings.warn(format!("the tool `{server}/{name}` is denied: its server defines it in two ways"));
-        }
-    }
-    inputs
-}
-
-fn entries(
-    inputs: Inputs<'_>,
-    pinned: &BTreeSet<ServerName>,
-) -> HashMap<ServerName, HashMap<String, ToolEntry>> {
-    let of = |server: &ServerName, definition: &super::catalogue::ToolDefinition, input| {
-        let action = uid(&TYPES.action, &format!("{server}/{}", definition.name));
-        let action_groups = [uid(&TYPES.action, &format!("{server}/*")), uid(&TYPES.action, "tools/call")];
-        let tool = tool_entity(server.as_str(), definition, pinned.contains(server))?;
-        let resource = tool.uid();
-        let action_entity = Entity::new_no_attrs(action.clone(), action_groups.iter().cloned().collect());
-        let entities =
-            Entities::from_entities([action_entity, tool, server_entity(server.as_str())?], None).ok()?;
-        let definition = definition.clone();
-        Some((
-            definition.name.clone(),
-            ToolEntry { definition, input, action, action_groups, resource, entities },
-        ))
-    };
-    inputs
-        .into_iter()
-        .map(|(server, tools)| {
-            let tools = tools.into_values().filter_map(|(definition, input)| of(server, definition, input));
-            (server.clone(), tools.collect())
-        })
-        .collect()
 }
 
 /// A policy with its name and place.
@@ -269,7 +208,12 @@ fn check_split(sources: &PolicySources, parsed: usize, findings: &mut Findings) 
 
 /// Where `needle` stands in the policy's text.
 pub(super) fn find(statement: &Statement<'_>, needle: &str) -> Option<(usize, usize)> {
-    statement.text.find(needle).map(|at| (at, needle.len()))
+    find_in(statement.text, needle)
+}
+
+/// Where `needle` stands in `text`.
+pub(super) fn find_in(text: &str, needle: &str) -> Option<(usize, usize)> {
+    text.find(needle).map(|at| (at, needle.len()))
 }
 
 /// Adds a finding of Cedar's with the place that it names.

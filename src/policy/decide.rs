@@ -11,8 +11,9 @@ use crate::domain::refusal::DenyReason;
 
 use super::engine::Engine;
 use super::index::position_of;
-use super::input::{Opaque, convert};
+use super::input::{InputError, Opaque};
 use super::json::{Json, parse, write_string};
+use super::judge::judge;
 use super::methods::About;
 use super::query::{Action, Direction, Query};
 use super::schema::quoted;
@@ -43,6 +44,8 @@ struct Asked {
     request: Request,
     /// Arguments that Cedar can't hold exactly.
     opaque: Vec<Opaque>,
+    /// What does not fit the tool's schema and is let through by configuration.
+    breach: Option<InputError>,
 }
 
 impl Asked {
@@ -60,20 +63,20 @@ impl Asked {
             ("source".to_owned(), Expr::new_string(source.to_owned())),
         ];
         pairs.extend(query.state.local(query.now).map(|local| ("local".to_owned(), local)));
-        let mut opaque = Vec::new();
+        let (mut opaque, mut breach) = (Vec::new(), None);
         if let Some(tool) = target.tool {
             let arguments =
                 arguments.map_err(|error| format!("the arguments are no strict JSON: {error}"))?;
-            let input = convert(&tool.input, &arguments).map_err(|error| error.to_string())?;
-            pairs.push(("input".to_owned(), input.value));
-            opaque = input.opaque;
+            let judged = judge(tool, &arguments).map_err(|error| error.to_string())?;
+            pairs.push(("input".to_owned(), judged.value));
+            (opaque, breach) = (judged.opaque, judged.breach);
         }
         // What Cedar says here may quote a value, so it goes no further (I7).
         let whole = |_quotes| "the arguments can't be represented".to_owned();
         let context = Context::from_pairs(pairs).map_err(|error| whole(error.to_string()))?;
         let (principal, action) = (target.principal.clone(), target.action.clone());
         let request = Request::new(principal, action, target.resource.clone(), context, None);
-        Ok(Self { request: request.map_err(|error| whole(error.to_string()))?, opaque })
+        Ok(Self { request: request.map_err(|error| whole(error.to_string()))?, opaque, breach })
     }
 
     fn rule(
@@ -96,6 +99,11 @@ impl Asked {
             failures.len() < found.errors.len() || failures.iter().any(|failure| failure.forbid);
         let mut ruling = denied(DenyReason::NotPermitted, input_digest);
         let shadow = self.shadow(engine, &slice.shadow, &target.entities);
+        ruling.failures.extend(self.breach.iter().map(|breach| PolicyFailure {
+            policy: gateway_check(),
+            forbid: false,
+            message: format!("{breach}; it is let through because `arguments: record` is configured"),
+        }));
         let determining = references(engine, &found.reasons);
         if found.decision == Decision::Deny && !determining.is_empty() {
             ruling.deny = Some(DenyReason::Forbidden);

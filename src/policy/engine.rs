@@ -19,6 +19,7 @@ use super::index::Index;
 use super::query::{Listed, Query};
 use super::reads::Reads;
 use super::recompile;
+use super::rules::Breaches;
 use super::shadow;
 use super::sources::PolicySources;
 use super::state::{State, StateReads};
@@ -45,6 +46,8 @@ pub(super) struct Compiled {
 pub struct ToolEntry {
     pub(super) definition: ToolDefinition,
     pub(super) input: Record,
+    /// What becomes of a call whose arguments don't fit.
+    pub(super) breaches: Breaches,
     pub(super) action: EntityUid,
     pub(super) action_groups: [EntityUid; 2],
     pub(super) resource: EntityUid,
@@ -145,6 +148,11 @@ impl Engine {
     /// The tools that it was compiled for.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What an author should know of policies that are valid: tests of text that can be spelt in several ways.
+    pub fn lint(&self) -> Vec<Warning> {
+        super::lint::lint(self)
     }
 
     /// Whether there is no policy at all; then everything is denied.

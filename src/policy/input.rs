@@ -1,11 +1,11 @@
 //! From a call's arguments to the attributes that policies see, without loss.
 //!
-//! A value that doesn't fit the tool's schema is an error that names its place, never the value (I7). A property with
-//! a value that fits but that Cedar can't hold exactly is left out and named as opaque: the call is refused if a policy
-//! that applies can observe it.
+//! A property with a value that Cedar can't hold exactly, or that is not of the type that policies see, is left out and
+//! named as opaque: the call is refused if a policy that applies can observe it. Whether the arguments fit the tool's
+//! schema is the [checker](super::checker)'s to say; what is said of them names a place, never the value (I7).
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use cedar_policy::RestrictedExpression as Expr;
@@ -15,7 +15,10 @@ use crate::wire::folded;
 
 use super::json::Json;
 use super::number::{Integer, decimal, integer};
+use super::path::Path;
+use super::rules::Meaning;
 use super::types::{Field, Record, Type};
+use super::{host, path, uri};
 
 /// Suffix of the attribute that says whether a nullable property is `null`.
 pub(super) const NULL: &str = "__null";
@@ -23,12 +26,20 @@ pub(super) const NULL: &str = "__null";
 pub(super) const LENGTH: &str = "__length";
 /// Suffix of the attribute with an array's canonical JSON text, which keeps the order that Cedar's sets lose.
 pub(super) const JSON: &str = "__json";
+/// Suffix of the attribute with the folders that hold all paths of an array.
+pub(super) const WITHIN: &str = "__within";
+/// Suffix of the attribute with the hosts of all URIs or hosts of an array.
+pub(super) const HOSTS: &str = "__hosts";
+/// The attribute of a record with the properties that the schema does not name, as one object's canonical JSON text.
+pub(super) const OTHER: &str = "__other";
 
 /// Most elements of arrays, and properties of records in records, that one call's arguments make: each costs many
 /// times its bytes in the message. What is larger counts as having no exact value.
 const MAX_VALUES: usize = 20_000;
+/// Most places of one property that are noted.
+const MAX_NOTES: usize = 4;
 
-/// The arguments don't fit the tool's schema.
+/// The arguments don't fit the tool's schema, or no schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the argument at `{pointer}` {what}")]
 pub(super) struct InputError {
@@ -43,8 +54,10 @@ pub(super) struct InputError {
 pub(super) struct Input {
     /// The value of `context.input`.
     pub(super) value: Expr,
-    /// What was left out because Cedar can't hold it exactly.
+    /// What was left out because Cedar can't hold it exactly, or because it is of another type.
     pub(super) opaque: Vec<Opaque>,
+    /// What is not as its type says, in the order in which it was found.
+    pub(super) misfits: Vec<InputError>,
 }
 
 /// A value that has no exact Cedar value.
@@ -57,16 +70,19 @@ pub(super) struct Opaque {
 }
 
 /// Converts `arguments` to the attributes of `record`.
+///
+/// # Errors
+/// For what could be read as other arguments than these: no object, or names that could be taken for others.
 pub(super) fn convert(record: &Record, arguments: &Json<'_>) -> Result<Input, InputError> {
     let mut converter = Converter::default();
     let value = converter.record(record, arguments)?;
-    Ok(Input { value, opaque: converter.opaque })
+    Ok(Input { value, opaque: converter.opaque, misfits: converter.misfits })
 }
 
 /// Whether `value` is of type `ty`, exactly.
 pub(super) fn fits(ty: &Type, value: &Json<'_>) -> bool {
-    let mut converter = Converter::default();
-    converter.value(ty, value).is_ok() && converter.opaque.is_empty()
+    let mut converter = Converter { depth: 1, ..Converter::default() };
+    converter.value(ty, value).is_ok() && converter.opaque.is_empty() && converter.misfits.is_empty()
 }
 
 /// The attributes that stand beside the property `field` for what its own type can't tell.
@@ -76,7 +92,15 @@ pub(super) fn companions<'a>(
 ) -> impl Iterator<Item = &'static str> + 'a {
     let null = field.nullable.then_some(NULL);
     let array = matches!(field.ty, Type::Set(_)).then_some([LENGTH, JSON]);
-    let names = null.into_iter().chain(array.into_iter().flatten());
+    let meant = match &field.ty {
+        Type::Set(of) => match **of {
+            Type::Meant(Meaning::Path) => Some(WITHIN),
+            Type::Meant(Meaning::Uri | Meaning::Host) => Some(HOSTS),
+            _ => None,
+        },
+        _ => None,
+    };
+    let names = null.into_iter().chain(array.into_iter().flatten()).chain(meant);
     names.filter(|suffix| record.field(&format!("{}{suffix}", field.name)).is_none())
 }
 
@@ -88,6 +112,7 @@ struct Converter {
     /// The property of the outermost record that is being converted.
     property: String,
     opaque: Vec<Opaque>,
+    misfits: Vec<InputError>,
     /// Elements of arrays, and properties of records in records, so far.
     values: usize,
 }
@@ -102,8 +127,19 @@ impl Converter {
         self.path.chars().take(200).collect()
     }
 
+    /// Notes that what is here is not as its type says, and so has no value.
+    fn misfit(&mut self, what: &'static str) -> Expr {
+        if self.misfits.len() < MAX_NOTES {
+            self.misfits.push(InputError { pointer: self.pointer(), what });
+        }
+        self.unknown()
+    }
+
     /// Notes that the value here has no exact Cedar value; what is returned is dropped with the property.
     fn unknown(&mut self) -> Expr {
+        if self.opaque.iter().filter(|opaque| opaque.property == self.property).count() >= MAX_NOTES {
+            return Expr::new_bool(false);
+        }
         self.opaque.push(Opaque { property: self.property.clone(), pointer: self.pointer() });
         Expr::new_bool(false)
     }
@@ -118,7 +154,13 @@ impl Converter {
     }
 
     fn record(&mut self, record: &Record, value: &Json<'_>) -> Result<Expr, InputError> {
-        let Json::Object(members) = value else { return self.fail("must be an object") };
+        let Json::Object(members) = value else {
+            return if self.depth == 0 {
+                self.fail("must be an object")
+            } else {
+                Ok(self.misfit("must be an object"))
+            };
+        };
         if self.depth > 0 && !self.has_room(record.fields.len()) {
             return Ok(self.unknown());
         }
@@ -133,6 +175,10 @@ impl Converter {
             self.depth += 1;
             self.at(&field.name, |this| this.field(record, field, value, &mut pairs))?;
             self.depth -= 1;
+        }
+        if record.others && record.field(OTHER).is_none() {
+            let others = members.iter().filter(|(name, _)| record.field(name).is_none()).cloned().collect();
+            pairs.push((OTHER.to_owned(), Expr::new_string(Json::Object(others).canonical())));
         }
         // Names are distinct by construction, so this can't fail.
         Expr::new_record(pairs).or_else(|_duplicate| self.fail("has two properties of one name"))
@@ -149,8 +195,10 @@ impl Converter {
         let names = members.iter().map(|(name, _)| name.as_ref());
         let mut others = names.filter(|name| !declared.contains(name)).peekable();
         let Some(first) = others.peek().copied() else { return Ok(()) };
-        if record.closed {
-            return self.at(first, |this| this.fail("is not a property that the tool has"));
+        if record.closed && self.misfits.len() < MAX_NOTES {
+            // No policy sees it, so nothing of what they see is missing.
+            let pointer = self.at(first, |this| this.pointer());
+            self.misfits.push(InputError { pointer, what: "is not a property that the tool has" });
         }
         let lookalikes: HashSet<String> = declared.iter().map(|name| folded(name)).collect();
         match others.find(|name| lookalikes.contains(&folded(name))) {
@@ -174,27 +222,38 @@ impl Converter {
     ) -> Result<(), InputError> {
         let value = match (value, &field.default) {
             (None, Some(default)) => Some(default),
-            (None, None) if field.required => return self.fail("is missing"),
+            (None, None) if field.required => {
+                self.misfit("is missing");
+                None
+            }
             (value, _) => value,
         };
         let null = value == Some(&Json::Null) && field.nullable;
+        let before = self.opaque.len();
+        if let Some(value) = value.filter(|_| !null) {
+            let converted = self.value(&field.ty, value)?;
+            if self.opaque.len() == before || self.depth > 1 {
+                pairs.push((field.name.clone(), converted));
+            }
+        }
+        let exact = self.opaque.len() == before;
         for suffix in companions(record, field) {
+            let name = format!("{}{suffix}", field.name);
             let attribute = match (suffix, value) {
                 (NULL, _) => Expr::new_bool(null),
                 (LENGTH, Some(Json::Array(items))) => {
                     Expr::new_long(i64::try_from(items.len()).unwrap_or(i64::MAX))
                 }
                 (JSON, Some(array @ Json::Array(_))) => Expr::new_string(array.canonical()),
+                // What is said of all of them is not known where one can't be read.
+                (WITHIN | HOSTS, Some(_)) if !exact => {
+                    self.opaque.push(Opaque { property: name, pointer: self.pointer() });
+                    continue;
+                }
+                (WITHIN | HOSTS, Some(Json::Array(items))) => self.together(&field.ty, items),
                 _ => continue,
             };
-            pairs.push((format!("{}{suffix}", field.name), attribute));
-        }
-        if let Some(value) = value.filter(|_| !null) {
-            let before = self.opaque.len();
-            let converted = self.value(&field.ty, value)?;
-            if self.opaque.len() == before || self.depth > 1 {
-                pairs.push((field.name.clone(), converted));
-            }
+            pairs.push((name, attribute));
         }
         Ok(())
     }
@@ -204,24 +263,23 @@ impl Converter {
             (Type::Text, value) => Expr::new_string(value.canonical()),
             (Type::String { allowed }, Json::String(text)) => match allowed {
                 Some(allowed) if !allowed.contains(text.as_ref()) => {
-                    return self.fail("is not one of the values that the tool allows");
+                    self.misfit("is not one of the values that the tool allows")
                 }
                 _ => Expr::new_string(text.clone().into_owned()),
             },
-            (Type::String { .. }, _) => return self.fail("must be a string"),
             (Type::Long, Json::Number(text)) => match integer(text) {
                 Integer::Exact(value) => Expr::new_long(value),
                 Integer::TooLarge => self.unknown(),
-                Integer::Fraction => return self.fail("must be an integer"),
+                Integer::Fraction => self.misfit("must be an integer"),
             },
-            (Type::Long, _) => return self.fail("must be an integer"),
+            (Type::Long, _) => self.misfit("must be an integer"),
             (Type::Decimal, Json::Number(text)) => match decimal(text) {
                 Some(text) => Expr::new_decimal(text),
                 None => self.unknown(),
             },
-            (Type::Decimal, _) => return self.fail("must be a number"),
+            (Type::Decimal, _) => self.misfit("must be a number"),
             (Type::Bool, Json::Bool(value)) => Expr::new_bool(*value),
-            (Type::Bool, _) => return self.fail("must be a boolean"),
+            (Type::Bool, _) => self.misfit("must be a boolean"),
             (Type::Datetime, Json::String(text)) => match datetime(text) {
                 Some(text) => Expr::new_datetime(text),
                 None => self.unknown(),
@@ -230,7 +288,13 @@ impl Converter {
                 Ok(ip) if plain_ip(&ip) => Expr::new_ip(ip.to_string()),
                 _ => self.unknown(),
             },
-            (Type::Datetime | Type::Ip, _) => return self.fail("must be a string"),
+            (Type::Meant(meaning), Json::String(text)) => match self.meant(*meaning, text) {
+                Some(record) => record,
+                None => self.unknown(),
+            },
+            (Type::String { .. } | Type::Datetime | Type::Ip | Type::Meant(_), _) => {
+                self.misfit("must be a string")
+            }
             (Type::Set(of), Json::Array(items)) => {
                 if !self.has_room(items.len()) {
                     return Ok(self.unknown());
@@ -241,9 +305,35 @@ impl Converter {
                 }
                 Expr::new_set(values)
             }
-            (Type::Set(_), _) => return self.fail("must be an array"),
+            (Type::Set(_), _) => self.misfit("must be an array"),
             (Type::Record(record), value) => self.record(record, value)?,
         })
+    }
+
+    /// What holds for all paths, URIs or hosts of an array; what can't be read among them is told with the array.
+    fn together(&mut self, ty: &Type, items: &[Json<'_>]) -> Expr {
+        let texts: Vec<&str> = items.iter().filter_map(Json::as_str).collect();
+        let found: BTreeSet<String> = match ty {
+            _ if !self.has_room(texts.len()) => BTreeSet::new(),
+            Type::Set(of) if **of == Type::Meant(Meaning::Path) => path::within(&texts),
+            Type::Set(of) if **of == Type::Meant(Meaning::Uri) => {
+                texts.into_iter().filter_map(uri::Uri::read).map(|uri| uri.host_name()).collect()
+            }
+            _ => texts.into_iter().filter_map(host::Host::with_port).map(|(host, _)| host.name).collect(),
+        };
+        Expr::new_set(found.into_iter().map(Expr::new_string))
+    }
+
+    /// What a text that is a path, a URI or a host says.
+    fn meant(&mut self, meaning: Meaning, text: &str) -> Option<Expr> {
+        match meaning {
+            Meaning::Path => {
+                let path = Path::read(text)?;
+                self.has_room(path.values()).then(|| path.record())?
+            }
+            Meaning::Uri => uri::record(text),
+            Meaning::Host => host::record(text),
+        }
     }
 }
 

@@ -249,6 +249,19 @@ impl Json<'_> {
         }
     }
 
+    /// What the JSON pointer (RFC 6901) `pointer` leads to.
+    pub(super) fn pointer(&self, pointer: &str) -> Option<&Self> {
+        let mut at = self;
+        for step in pointer.split('/').skip(1) {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            at = match at {
+                Json::Array(items) => items.get(step.parse::<usize>().ok()?)?,
+                object => object.get(&step)?,
+            };
+        }
+        Some(at)
+    }
+
     /// The text of a string.
     pub(super) fn as_str(&self) -> Option<&str> {
         match self {

@@ -7,7 +7,7 @@
 //! - Policies are validated strictly against a Cedar schema that is generated from the tools' own JSON Schemas, so a
 //!   misspelt attribute is an error with a position and not a rule that never matches.
 //! - Arguments are read from their own bytes with exact numbers; what Cedar can't hold exactly is never rounded: the
-//!   call is refused when a policy depends on it.
+//!   call is refused when a policy depends on it. The tool's own JSON Schema judges whether they fit.
 //!
 //! Only this module imports Cedar.
 //!
@@ -15,33 +15,44 @@
 
 mod catalogue;
 mod changes;
+mod checker;
 mod compile;
 mod decide;
 mod diagnostic;
 mod engine;
 mod entities;
 mod glob;
+mod host;
 mod index;
 mod input;
+mod inputs;
+mod join;
 mod json;
+mod judge;
 mod label;
+mod lint;
 mod lookalikes;
+mod mapper;
 mod methods;
 mod names;
 mod number;
+mod path;
 mod pin;
 mod query;
 mod reads;
 mod recompile;
 mod residual;
+mod rules;
 mod schema;
 mod shadow;
 mod sources;
 mod starter;
 mod state;
 mod store;
+mod subschemas;
 mod target;
 mod types;
+mod uri;
 mod visible;
 
 pub use catalogue::{Annotations, Catalogue, DefinitionError, ToolDefinition};
@@ -52,6 +63,7 @@ pub use entities::{SessionEntities, SessionFacts};
 pub use lookalikes::Lookalike;
 pub use pin::Pin;
 pub use query::{Action, Direction, Listed, Query};
+pub use rules::{ArgumentRules, Breaches, InputRule, InputRuleError, Meaning};
 pub use schema::remark;
 pub use sources::{PolicySources, SourceFile};
 pub use starter::{Starter, starter};

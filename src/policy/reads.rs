@@ -28,6 +28,11 @@ impl Reads {
         reads
     }
 
+    /// Whether it can observe any property of the input.
+    pub(super) fn any(&self) -> bool {
+        self.whole || self.mentioned.contains("input")
+    }
+
     /// Whether it can observe the property `name` of the input, or anything in it.
     pub(super) fn observes(&self, name: &str) -> bool {
         self.whole || self.mentioned.contains(name)

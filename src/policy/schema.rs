@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::catalogue::ToolDefinition;
-use super::input::{JSON, LENGTH, NULL, companions};
+use super::input::{HOSTS, JSON, LENGTH, NULL, OTHER, WITHIN, companions};
 use super::types::{Record, Type};
 
 /// The part of the schema that is the same for every server.
@@ -64,7 +64,8 @@ fn write_tool(out: &mut String, server: &str, tool: &TypedTool<'_>) {
 }
 
 fn write_record(out: &mut String, record: &Record, indent: usize) {
-    if record.fields.is_empty() {
+    let others = record.others && record.field(OTHER).is_none();
+    if record.fields.is_empty() && !others {
         out.push_str("{}");
         return;
     }
@@ -79,13 +80,17 @@ fn write_record(out: &mut String, record: &Record, indent: usize) {
             let ty = match suffix {
                 NULL => "Bool",
                 LENGTH => "Long",
+                WITHIN | HOSTS => "Set<String>",
                 _ => "String",
             };
             let mark = if suffix == NULL { "" } else { mark };
-            debug_assert!([NULL, LENGTH, JSON].contains(&suffix));
+            debug_assert!([NULL, LENGTH, JSON, WITHIN, HOSTS].contains(&suffix));
             let name = attribute(&format!("{}{suffix}", field.name));
             let _infallible = writeln!(out, "{pad}{name}{mark}: {ty},");
         }
+    }
+    if others {
+        let _infallible = writeln!(out, "{pad}{}: String,", attribute(OTHER));
     }
     let _infallible = write!(out, "{}}}", " ".repeat(indent));
 }
@@ -98,6 +103,7 @@ fn write_type(out: &mut String, ty: &Type, indent: usize) {
         Type::Decimal => out.push_str("decimal"),
         Type::Datetime => out.push_str("datetime"),
         Type::Ip => out.push_str("ipaddr"),
+        Type::Meant(meaning) => out.push_str(meaning.cedar()),
         Type::Set(of) => {
             out.push_str("Set<");
             write_type(out, of, indent);

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
+use crate::policy::ArgumentRules;
 
 /// One configured tool server.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct ServerConfig {
     pub name: ServerName,
     /// How it is reached.
     pub kind: ServerKind,
+    /// What its tools' arguments mean to policies, and what becomes of those that don't fit.
+    pub arguments: ArgumentRules,
 }
 
 /// How a tool server is reached.

@@ -18,6 +18,8 @@ CHANCERY = os.environ.get("CHANCERY_BIN", "")
 PACKAGES = CACHE / "node" / "node_modules" / "@modelcontextprotocol"
 EVERYTHING = ["node", str(PACKAGES / "server-everything" / "dist" / "index.js")]
 FILESYSTEM = ["node", str(PACKAGES / "server-filesystem" / "dist" / "index.js")]
+MEMORY = ["node", str(PACKAGES / "server-memory" / "dist" / "index.js")]
+THINKING = ["node", str(PACKAGES / "server-sequential-thinking" / "dist" / "index.js")]
 CLIENTS = {
     "ts-v1": ["node", str(HERE / "client.mjs"), "v1"],
     "ts-v2": ["node", str(HERE / "client.mjs"), "v2"],

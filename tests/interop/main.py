@@ -1,14 +1,21 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, trouble, spire."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, reference, trouble, spire."""
 
 import sys
 
 import everything
 import filesystem
+import reference
 import spire_checks
 import trouble
 from harness import CHANCERY, Checks
 
-GROUPS = {"everything": everything, "filesystem": filesystem, "trouble": trouble, "spire": spire_checks}
+GROUPS = {
+    "everything": everything,
+    "filesystem": filesystem,
+    "reference": reference,
+    "trouble": trouble,
+    "spire": spire_checks,
+}
 
 
 def main():

@@ -43,7 +43,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let sources = app::policies::load(&paths).map_err(|error| start(error.into()))?;
     let compiled = Engine::compile(&sources, &catalogue);
     let (engine, findings) = match compiled {
-        Ok((engine, warnings)) => (Some(engine), warnings),
+        Ok((engine, mut warnings)) => {
+            warnings.extend(engine.lint());
+            (Some(engine), warnings)
+        }
         Err(findings) => (None, findings),
     };
     // Without any tools nothing can be said of names.

@@ -1,12 +1,17 @@
 //! Tests of the policy module as a whole, on the real tools of the reference servers.
 
 mod compilation;
+mod corpus;
 mod decisions;
+mod fuzzed;
+mod generate;
+mod hostile;
 mod inputs;
 mod json;
 mod labels;
 mod properties;
 mod schemas;
+mod semantic;
 mod shipped;
 mod slices;
 mod visibility;

@@ -15,6 +15,7 @@ fn shipped(file: &str) -> Engine {
         "examples/deny-with-reason.cedar",
         "examples/limits.cedar",
         "examples/path-prefix.cedar",
+        "examples/path-sandbox.cedar",
         "examples/per-client.cedar",
         "examples/server-requests.cedar",
         "examples/session-limits.cedar",
@@ -27,7 +28,14 @@ fn shipped(file: &str) -> Engine {
     let formatted =
         cedar_policy_formatter::policies_str_to_pretty(text, &cedar_policy_formatter::Config::default());
     assert!(formatted.is_ok());
-    engine(text, &reference())
+    let mut catalogue = reference();
+    if file == "examples/path-sandbox.cedar" {
+        let rule = |text| InputRule::new(Meaning::Path, text).unwrap();
+        let inputs = ["path", "paths", "source", "destination"].map(rule).to_vec();
+        let rules = ArgumentRules { inputs, ..ArgumentRules::default() };
+        catalogue.rules.insert(name("filesystem"), rules);
+    }
+    engine(text, &catalogue)
 }
 
 fn path(path: &str) -> String {
@@ -70,6 +78,28 @@ fn the_path_example_keeps_to_its_folders() {
     let many = |paths: &str| effect(&call(&engine, "filesystem", "read_multiple_files", paths)).to_owned();
     assert_eq!(many(r#"{"paths":["/data/public/LICENSE"]}"#), "allow");
     assert_eq!(many(r#"{"paths":["/data/public/LICENSE","/etc/passwd"]}"#), "not_permitted");
+}
+
+#[test]
+fn the_sandbox_example_keeps_to_its_folders_however_a_path_is_spelt() {
+    let engine = shipped("examples/path-sandbox.cedar");
+    assert!(engine.lint().is_empty(), "{}", lines(&engine.lint()));
+    let read = |p: &str| effect(&call(&engine, "filesystem", "read_text_file", &path(p))).to_owned();
+    assert_eq!((read("/data/public/a"), read("/data/./public//b/a")), ("allow".into(), "allow".into()));
+    for (bad, expected) in [
+        ("/data/public/../private/key", "not_permitted"),
+        ("/data/public/link/../a", "not_permitted"),
+        ("/data/public", "not_permitted"),
+        ("public/a", "not_permitted"),
+        ("/data/public/%2e%2e/private", "invalid_input"),
+        ("/data/public/.env", "forbidden"),
+        ("/data/public/server.PEM", "forbidden"),
+    ] {
+        assert_eq!(read(bad), expected, "{bad}");
+    }
+    let many = |paths: &str| effect(&call(&engine, "filesystem", "read_multiple_files", paths)).to_owned();
+    assert_eq!(many(r#"{"paths":["/data/public/a","/data/public/b/c"]}"#), "allow");
+    assert_eq!(many(r#"{"paths":["/data/public/a","/etc/passwd"]}"#), "not_permitted");
 }
 
 #[test]

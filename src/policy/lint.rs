@@ -1,0 +1,160 @@
+//! What an author should know of policies that are valid: tests of a text that can be spelt in several ways.
+//!
+//! `context.input.path like "/srv/public/*"` holds for `/srv/public/../secret`, and a `forbid` of one spelling of a
+//! path, URL or host is passed by another. Where an argument's name says that it is one, and it is plain text, the
+//! author is told how to have it read.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::{ActionConstraint, Policy};
+use serde_json::Value;
+
+use super::compile::find_in;
+use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
+use super::engine::{Engine, ToolEntry};
+use super::rules::Meaning;
+use super::types::Type;
+
+/// Words in arguments' names that say that they are a path, a URI or a host.
+const WORDS: [(Meaning, &[&str]); 3] = [
+    (
+        Meaning::Path,
+        &["path", "paths", "file", "files", "filename", "filepath", "dir", "directory", "folder", "cwd"],
+    ),
+    (Meaning::Uri, &["uri", "uris", "url", "urls", "href", "link", "endpoint"]),
+    (Meaning::Host, &["host", "hosts", "hostname", "domain", "domains"]),
+];
+
+/// See [`Engine::lint`].
+pub(super) fn lint(engine: &Engine) -> Vec<Warning> {
+    let mut found = Vec::new();
+    for (statement, compiled) in engine.sources.statements().zip(&engine.policies) {
+        let Ok(json) = compiled.policy.to_json() else { continue };
+        let mut tests = BTreeSet::new();
+        visit(json.get("conditions").unwrap_or(&Value::Null), compiled.forbid, &mut tests);
+        let tools: Vec<&ToolEntry> = engine
+            .tools
+            .values()
+            .flat_map(|tools| tools.values())
+            .filter(|tool| applies(&compiled.policy, tool))
+            .collect();
+        for Test { path, like } in tests {
+            let names: Vec<&str> = path.iter().map(String::as_str).collect();
+            let Some((message, help)) = tools.iter().find_map(|tool| told(tool, &names, like)) else {
+                continue;
+            };
+            let dotted = names.join(".");
+            let span = find_in(statement.text, &dotted).unwrap_or((0, statement.text.len()));
+            found.push(PolicyDiagnostic {
+                severity: Severity::Warning,
+                file: statement.file.name.clone(),
+                text: statement.file.text.clone(),
+                span: Some((statement.start + span.0, span.1)),
+                message,
+                help: Some(help),
+                policy: Some(compiled.reference.id.clone()),
+                unknown_name: false,
+            });
+        }
+    }
+    found
+}
+
+/// A comparison of a text in the input with a pattern or a literal.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Test {
+    /// The names below `context.input`.
+    path: Vec<String>,
+    /// Whether with a pattern.
+    like: bool,
+}
+
+fn told(tool: &ToolEntry, names: &[&str], like: bool) -> Option<(String, String)> {
+    let ty = tool.input.at(names)?;
+    let what = if like { "`like`" } else { "`==`" };
+    let name = names.join(".");
+    if let (Type::Meant(meaning), Some((&"raw", outer))) = (ty, names.split_last()) {
+        return Some((
+            format!(
+                "{what} on the raw {} of `{name}`: the same one can be spelt in other ways",
+                meaning.as_str()
+            ),
+            format!("write `context.input.{}.normal`", outer.join(".")),
+        ));
+    }
+    let Type::String { allowed: None } = ty else { return None };
+    let words = words(names.last()?);
+    let (meaning, _) =
+        WORDS.iter().find(|(_, known)| words.iter().any(|word| known.contains(&word.as_str())))?;
+    let example = match meaning {
+        Meaning::Path => "`/srv/public/../secret` begins with `/srv/public/` too",
+        Meaning::Uri => "`https://good.example@evil.example/` begins with `https://good.example` too",
+        Meaning::Host => "`EVIL.example.` is `evil.example` too",
+    };
+    let server = tool.action.id().unescaped().split_once('/').map_or("NAME", |(server, _)| server).to_owned();
+    Some((
+        format!("{what} on the plain text of `{name}`: {example}"),
+        format!(
+            "configure `servers.{server}.inputs: {{ {}: [\"{name}\"] }}` and write `context.input.{name}.{}`",
+            meaning.as_str(),
+            if *meaning == Meaning::Uri { "host` or `.normal" } else { "normal" }
+        ),
+    ))
+}
+
+/// The words of a name: `fileName`, `file_name` and `file-name` have two.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    for c in name.chars() {
+        if !c.is_alphanumeric() || c.is_uppercase() {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (c.is_alphanumeric(), words.last_mut()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words
+}
+
+fn applies(policy: &Policy, tool: &ToolEntry) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(action) => action == tool.action,
+        ActionConstraint::In(actions) => {
+            actions.iter().any(|action| *action == tool.action || tool.action_groups.contains(action))
+        }
+    }
+}
+
+/// Collects the tests in a condition; a comparison with one literal matters in a `forbid` only, where another spelling
+/// passes it.
+fn visit(node: &Value, forbid: bool, tests: &mut BTreeSet<Test>) {
+    match node {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let sides = [value.get("left"), value.get("right")];
+                let read = match key.as_str() {
+                    "like" => sides.first().copied().flatten().and_then(path_of),
+                    "==" | "!=" if forbid => sides.into_iter().flatten().find_map(path_of),
+                    _ => None,
+                };
+                tests.extend(read.map(|path| Test { path, like: key == "like" }));
+                visit(value, forbid, tests);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| visit(item, forbid, tests)),
+        _ => {}
+    }
+}
+
+/// The names below `context.input` that the expression reads.
+fn path_of(node: &Value) -> Option<Vec<String>> {
+    let access = node.get(".")?;
+    let (left, name) = (access.get("left")?, access.get("attr")?.as_str()?);
+    if name == "input" && left.get("Var").is_some_and(|var| var == "context") {
+        return Some(Vec::new());
+    }
+    let mut path = path_of(left)?;
+    path.push(name.to_owned());
+    Some(path)
+}

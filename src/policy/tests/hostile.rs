@@ -1,0 +1,137 @@
+//! Schemas and arguments that are made to cost much.
+
+use std::time::{Duration, Instant};
+
+use crate::policy::checker::{Checker, Verdict};
+use crate::policy::json::parse;
+
+/// Generous for a debug build under load: what is bounded takes milliseconds, what is not takes minutes.
+const SOON: Duration = Duration::from_secs(20);
+
+fn quickly<T>(what: &str, f: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = f();
+    let took = start.elapsed();
+    if std::env::var_os("CHANCERY_TIMES").is_some() {
+        eprintln!("{what}: {took:?}");
+    }
+    assert!(took < SOON, "{what}: {took:?}");
+    result
+}
+
+fn checked(what: &str, schema: &str, arguments: &str) -> Verdict {
+    let (schema, arguments) = (parse(schema.as_bytes()).unwrap(), parse(arguments.as_bytes()).unwrap());
+    let record = quickly(&format!("{what}: typing"), || crate::policy::types::Record::of_input(&schema));
+    assert!(record.size() <= 15_000, "{what}: {}", record.size());
+    let checker = quickly(&format!("{what}: compiling"), || Checker::new(&schema));
+    quickly(&format!("{what}: checking"), || checker.check(&arguments))
+}
+
+/// `levels` definitions, each of which is made by `body` from a reference to the next; the last is `last`.
+fn chain(levels: usize, body: impl Fn(&str) -> String, last: &str) -> String {
+    let mut definitions: Vec<String> = (0..levels)
+        .map(|n| format!("\"d{n}\":{}", body(&format!(r##"{{"$ref":"#/$defs/d{}"}}"##, n + 1))))
+        .collect();
+    definitions.push(format!("\"d{levels}\":{last}"));
+    format!(
+        r##"{{"type":"object","$defs":{{{}}},"properties":{{"x":{{"$ref":"#/$defs/d0"}}}}}}"##,
+        definitions.join(",")
+    )
+}
+
+fn nested(depth: usize) -> String {
+    format!("{}1{}", r#"{"x":"#.repeat(depth), "}".repeat(depth))
+}
+
+#[test]
+fn references_that_double_at_every_step_are_counted_and_not_followed() {
+    for (what, body) in [
+        ("all of one value", r#"{"allOf":[R,R]}"#),
+        ("any of one value", r#"{"anyOf":[{"not":R},R]}"#),
+        ("properties", r#"{"anyOf":[{"properties":{"x":R},"required":["y"]},{"properties":{"x":R}}]}"#),
+        ("two properties", r#"{"properties":{"x":R,"y":R}}"#),
+        ("items", r#"{"items":{"allOf":[R,R]}}"#),
+    ] {
+        let schema = chain(40, |next| body.replace('R', next), r#"{"type":"integer"}"#);
+        for arguments in [r#"{"x":1}"#, r#"{"x":"s"}"#, &nested(50), r#"{"x":[[[[[[[[[["s"]]]]]]]]]]}"#] {
+            let _verdict = checked(what, &schema, arguments);
+        }
+    }
+}
+
+#[test]
+fn references_that_lead_back_to_themselves_end() {
+    for (what, definition) in [
+        ("itself", r##"{"$ref":"#/$defs/a"}"##),
+        ("all of itself", r##"{"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}]}"##),
+        ("not itself", r##"{"not":{"$ref":"#/$defs/a"}}"##),
+        ("tree", r##"{"properties":{"x":{"$ref":"#/$defs/a"},"y":{"$ref":"#/$defs/a"}}}"##),
+        (
+            "doubling tree",
+            r##"{"anyOf":[{"properties":{"x":{"$ref":"#/$defs/a"}},"required":["z"]},{"properties":{"x":{"$ref":"#/$defs/a"}}}]}"##,
+        ),
+        (
+            "dynamic",
+            r##"{"$dynamicAnchor":"n","properties":{"x":{"$dynamicRef":"#n"},"y":{"$dynamicRef":"#n"}}}"##,
+        ),
+        (
+            "unevaluated",
+            r##"{"properties":{"x":{"$ref":"#/$defs/a"}},"unevaluatedProperties":{"$ref":"#/$defs/a"}}"##,
+        ),
+    ] {
+        let schema = format!(
+            r##"{{"type":"object","$defs":{{"a":{definition}}},"properties":{{"x":{{"$ref":"#/$defs/a"}}}}}}"##
+        );
+        for arguments in [r#"{"x":1}"#, &nested(55)] {
+            let _verdict = checked(what, &schema, arguments);
+        }
+    }
+}
+
+#[test]
+fn a_long_chain_of_references_does_not_exhaust_the_stack() {
+    for body in [r#"R"#, r#"{"properties":{"x":R}}"#, r#"{"allOf":[R]}"#, r#"{"properties":{"x":R,"y":R}}"#] {
+        for length in [100, 500, 5_000] {
+            let schema = chain(length, |next| body.replace('R', next), "true");
+            let _verdict = checked(&format!("{length} {body}"), &schema, &nested(60));
+        }
+    }
+}
+
+#[test]
+fn large_arguments_meet_large_schemas_in_bounded_time() {
+    let names: Vec<String> = (0..900).map(|n| format!(r#""p{n}":{{"type":"string"}}"#)).collect();
+    let choices: Vec<String> = (0..3_000).map(|n| format!(r#"{{"const":{n}}}"#)).collect();
+    let array = |item: &str, times: usize| format!(r#"{{"x":[{}]}}"#, vec![item; times].join(","));
+    let distinct: Vec<String> = (0..200_000).map(|n| format!("\"k{n}\"")).collect();
+    for (what, items, arguments) in [
+        (
+            "wide",
+            format!(r#"{{"items":{{"type":"object","properties":{{{}}}}}}}"#, names.join(",")),
+            array("{}", 200_000),
+        ),
+        ("choices", format!(r#"{{"items":{{"anyOf":[{}]}}}}"#, choices.join(",")), array("\"x\"", 200_000)),
+        ("unique", r#"{"uniqueItems":true}"#.to_owned(), format!(r#"{{"x":[{}]}}"#, distinct.join(","))),
+        (
+            "unique objects",
+            r#"{"uniqueItems":true}"#.to_owned(),
+            format!(
+                r#"{{"x":[{}]}}"#,
+                distinct.iter().map(|k| format!("{{{k}:1}}")).collect::<Vec<_>>().join(",")
+            ),
+        ),
+        (
+            "pattern",
+            r#"{"items":{"pattern":"^(a|a?b?)*c$"}}"#.to_owned(),
+            array(&format!("\"{}\"", "a".repeat(1_000_000)), 1),
+        ),
+        (
+            "nested counts",
+            r#"{"items":{"pattern":"^((a{0,50}){0,50}){0,20}$"}}"#.to_owned(),
+            array(&format!("\"{}\"", "a".repeat(1_000_000)), 1),
+        ),
+    ] {
+        let schema = format!(r#"{{"type":"object","properties":{{"x":{items}}}}}"#);
+        let _verdict = checked(what, &schema, &arguments);
+    }
+}
