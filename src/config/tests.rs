@@ -287,6 +287,25 @@ fn a_server_that_must_prove_itself_needs_tls_and_an_identity_from_spire() {
 const MTLS: &str = "listen: { tls: \"0.0.0.0:8443\" }\nservers: { demo: { command: demo } }\n";
 
 #[test]
+fn what_arguments_mean_and_what_becomes_of_wrong_ones_is_taken_over() {
+    use crate::policy::{Breaches, InputRule, Meaning};
+    let more = "arguments: record, inputs: { path: [path, \"read:*.to\"], host: name }";
+    let text = GOOD.replace("{ command: ./bin/tool }", &format!("{{ command: ./bin/tool, {more} }}"));
+    let config = parse(&text).unwrap();
+    let rules = &config.servers[&"local-tool".parse().unwrap()].arguments;
+    let rule = |meaning, text| InputRule::new(meaning, text).unwrap();
+    assert_eq!(rules.breaches, Breaches::Record);
+    assert_eq!(
+        rules.inputs,
+        [rule(Meaning::Path, "path"), rule(Meaning::Path, "read:*.to"), rule(Meaning::Host, "name")]
+    );
+    assert_eq!(config.servers[&"files".parse().unwrap()].arguments.breaches, Breaches::Refuse);
+    let wrong = mistakes(&text.replace("host: name", "uri: [\"read:\"]"));
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].contains("an argument's name is missing"), "{wrong:?}");
+}
+
+#[test]
 fn workloads_are_let_in_on_tls_by_trust_domain_and_by_pattern() {
     let admission = "admission: { mtls: { trust_domains: [a.org], spiffe_ids: [\"spiffe://a.org/x/*\"] } }\n";
     let spire = "identity: { spire: { socket: \"unix:///a\" } }";
