@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Stopwatch;
+use crate::policy::Listed;
+use crate::wire::Frame;
+use crate::wire::completion::Reference;
+use crate::wire::methods::Class;
 
 use super::observe::Span;
 use super::session::Shared;
@@ -23,8 +27,8 @@ pub(super) struct Asked {
 pub(super) enum AskedKind {
     /// It completes the handshake.
     Initialize,
-    /// It is filtered.
-    List(ListKind),
+    /// It is filtered; whether it is the list's first page.
+    List(ListKind, bool),
     /// The gateway asked for itself.
     OwnTools,
     /// It passes as it is.
@@ -54,5 +58,33 @@ impl Asked {
             span.end(error);
         }
         shared.house.parts.recorder.operation(&self.method, error, self.since.elapsed());
+    }
+}
+
+/// What a method is about besides the server: a prompt or a resource.
+pub(super) fn target(class: Class, frame: &Frame) -> Option<&str> {
+    match class {
+        Class::PromptGet => frame.name(),
+        Class::ResourceRead | Class::ResourceSubscribe => frame.uri(),
+        _ => None,
+    }
+}
+
+/// What a completion tells of, as an entry of a list.
+pub(super) fn listed(reference: &Reference) -> Listed<'_> {
+    match reference {
+        Reference::Prompt(name) => Listed::Prompt(name),
+        Reference::Resource(uri) => Listed::Template(uri),
+    }
+}
+
+/// The list that a request asks for.
+pub(super) const fn list_of(class: Class) -> Option<ListKind> {
+    match class {
+        Class::ToolList => Some(ListKind::Tools),
+        Class::PromptList => Some(ListKind::Prompts),
+        Class::ResourceList => Some(ListKind::Resources),
+        Class::TemplateList => Some(ListKind::Templates),
+        _ => None,
     }
 }

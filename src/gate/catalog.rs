@@ -78,6 +78,11 @@ impl SeenTools {
         true
     }
 
+    /// The digest of the tool's definition as it was last seen.
+    pub(super) fn digest(&self, name: &str) -> Option<Sha256Digest> {
+        self.tools.get(name).map(|(digest, _)| *digest)
+    }
+
     /// The gateway asks for the list anew.
     pub(super) fn begin(&mut self) {
         self.lists += 1;

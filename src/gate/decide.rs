@@ -13,6 +13,7 @@ use crate::policy::{Action, Direction, Engine, Listed, Query, State};
 use crate::wire::RequestId;
 
 use super::asked::{Asked, AskedKind};
+use super::changes::{is_hidden, tells_of_hidden};
 use super::observe::{DecisionFacts, Span, TraceContext};
 use super::permit::{Allowed, Claim};
 use super::record::Made;
@@ -34,6 +35,8 @@ pub(super) struct Matter<'a> {
     pub(super) trace: Option<TraceContext>,
     /// The admission of the message's own request; of the session's first one where absent.
     pub(super) by: Option<&'a Admitted>,
+    /// What it would tell of; it is refused where that is hidden.
+    pub(super) tells_of: Option<Listed<'a>>,
     pub(super) enter: Enter<'a>,
 }
 
@@ -48,6 +51,7 @@ impl<'a> Matter<'a> {
             forwarded: &[],
             trace: None,
             by: None,
+            tells_of: None,
             enter: Enter::Nothing,
         }
     }
@@ -240,6 +244,7 @@ impl Shared {
             Some(_) => State::default(),
             None => self.state(&core.did, account.as_deref(), tool, (now, reads)),
         };
+        let refused = refused.or_else(|| tells_of_hidden(&core, matter, &engine, (now, &state)));
         let ruling = match refused {
             Some(_) => None,
             None => {
@@ -292,6 +297,7 @@ impl Shared {
                 core.reserve(matter);
                 let account = &mut *account.get_or_insert_with(|| self.account.lock());
                 self.charge((&mut core.did, account), matter, &added, now);
+                self.stir(&core, &engine);
             }
             Effect::Deny => core.denied += 1,
         }
@@ -373,35 +379,5 @@ impl Core {
             Enter::OfServer { id, progress } => self.served.enter(id.clone(), progress, ()),
         };
         debug_assert!(entered.is_ok(), "checked under the same lock");
-    }
-}
-
-/// Whether a denied tool is one that the caller can't see at all.
-fn is_hidden(
-    core: &Core,
-    matter: &Matter<'_>,
-    engine: &Engine,
-    (now, state): (Timestamp, &State),
-    deny: Option<DenyReason>,
-) -> bool {
-    match (matter.action, deny) {
-        (Action::ToolCall { .. }, Some(DenyReason::UnknownTool)) => true,
-        // Nobody has approved it yet, so no policy tells to whom.
-        (Action::ToolCall { name, .. }, Some(DenyReason::ToolQuarantined))
-            if engine.tool(&core.entities.facts().server, name).is_none() =>
-        {
-            false
-        }
-        (
-            Action::ToolCall { name, .. },
-            Some(
-                DenyReason::Forbidden
-                | DenyReason::NotPermitted
-                | DenyReason::ForbidError
-                | DenyReason::ToolQuarantined
-                | DenyReason::InvalidInput,
-            ),
-        ) => !engine.could_be_permitted(&core.entities, Listed::Tool(name), now, state),
-        _ => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Listed, ToolDefinition};
+use crate::policy::ToolDefinition;
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
@@ -49,7 +49,7 @@ impl Shared {
     /// Filters the answer to a list request by what was asked under its id, and records a list that was cut.
     pub(super) async fn filtered(
         self: &Arc<Self>,
-        list: ListKind,
+        (list, first): (ListKind, bool),
         id: RequestId,
         frame: &Frame,
         asked: Asked,
@@ -59,7 +59,7 @@ impl Shared {
         {
             self.learn(definitions, false).await;
         }
-        let (shown, removed) = match self.cut(list, frame) {
+        let (shown, removed) = match self.cut((list, first), frame) {
             Ok(cut) => cut,
             Err(error) => {
                 tracing::warn!(target: "chancery::decision", session = %self.id, %error, "the tool server's list can't be read");
@@ -82,32 +82,24 @@ impl Shared {
         self.deliver_answer(id, shown.bytes().clone())
     }
 
-    fn cut(&self, list: ListKind, frame: &Frame) -> Result<(Frame, usize), WireError> {
-        let now = self.now();
+    fn cut(&self, (list, first): (ListKind, bool), frame: &Frame) -> Result<(Frame, usize), WireError> {
         let engine = self.house.parts.engines.current();
         let core = self.core.lock();
-        let entities = Arc::clone(&core.entities);
-        let did = core.did.clone();
+        let (entities, did) = (Arc::clone(&core.entities), core.did.clone());
         drop(core);
-        let at = (now, engine.state_reads());
-        lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
-            let entry = match list {
-                ListKind::Tools => {
-                    let compiled = engine.tool(&self.route.server, name).map(|tool| tool.digest());
-                    // The very entry must be the compiled one: a list may name a tool twice.
-                    let shown = ToolDefinition::from_list_entry(raw).ok().map(|definition| definition.digest);
-                    if compiled.is_none() || shown != compiled {
-                        return false;
-                    }
-                    Listed::Tool(name)
-                }
-                ListKind::Prompts => Listed::Prompt(name),
-                ListKind::Resources => Listed::Resource(name),
-                ListKind::Templates => Listed::Template(name),
-            };
-            let tool = (list == ListKind::Tools).then_some(name);
-            engine.could_be_permitted(&entities, entry, now, &self.state(&did, None, tool, at))
-        })
+        let mut shown = Vec::new();
+        let cut = lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
+            // The very entry must be the compiled one: a list may name a tool twice.
+            let digest = || ToolDefinition::from_list_entry(raw).ok().map(|definition| definition.digest);
+            let seen = if list == ListKind::Tools { digest() } else { None };
+            let shows = self.shows(&engine, (&entities, &did), list, name, seen);
+            shown.push((name.into(), shows));
+            shows
+        })?;
+        let mut core = self.core.lock();
+        core.shown.note(list, first, shown);
+        self.stir(&core, &engine);
+        Ok(cut)
     }
 
     /// Records that a list went on shorter than it came, with both digests (I2), and waits for the receipt.

@@ -18,6 +18,7 @@ use crate::token::IssuedToken;
 use crate::wire::{Frame, Kind, RequestId, meta, replies};
 
 use super::asked::Asked;
+use super::changes::Declared;
 use super::denial::{Denial, INVALID_REQUEST};
 use super::renew;
 use super::session::{Current, Handle, Phase, Shared, token_ref};
@@ -94,6 +95,7 @@ impl Shared {
         }
         core.phase = Phase::Open(revision);
         core.own.capable = has_tools(frame);
+        core.shown.declare(Declared::by(frame));
         let kid = issued.key.id().clone();
         core.handle = Some(Handle { token: issued.token, sha256: issued.sha256, kid });
         drop(core);

@@ -46,8 +46,8 @@ impl Shared {
                 self.drop_inbound(DropReason::Consumed)
             }
             AskedKind::Initialize => self.complete_handshake(id, frame, asked).await,
-            AskedKind::List(list) if !failed => self.filtered(list, id, &frame, asked).await,
-            AskedKind::List(_) | AskedKind::Plain => {
+            AskedKind::List(list, first) if !failed => self.filtered((list, first), id, &frame, asked).await,
+            AskedKind::List(..) | AskedKind::Plain => {
                 asked.end(self, failed.then_some("jsonrpc_error"));
                 self.deliver_answer(id, frame.bytes().clone())
             }
@@ -89,6 +89,7 @@ impl Shared {
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
             by: None,
+            tells_of: None,
             enter: Enter::OfServer { id, progress: frame.progress_token() },
         };
         let outcome = self.decide(&matter, &mut onward.span).await;

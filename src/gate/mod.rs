@@ -6,7 +6,7 @@
 //! of sending; nothing else ever leaves.
 //!
 //! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
-//!   `renew`: a session's beginning and its token; `filter`, `catalog`: lists and what they teach.
+//!   `renew`: a session's beginning and its token; `filter`, `catalog`, `changes`: lists, what they teach, and when they change.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
 //! - `ledger`, `state`: what each principal did before, for policies to read.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
@@ -20,6 +20,7 @@
 
 mod asked;
 mod catalog;
+mod changes;
 mod config;
 mod decide;
 mod denial;

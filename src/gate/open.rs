@@ -89,6 +89,7 @@ impl Gate {
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
             by: None,
+            tells_of: None,
             enter: Enter::OfClient { id: request, progress: None, kind: AskedKind::Initialize },
         };
         let outcome = shared.decide(&matter, &mut onward.span).await;

@@ -10,10 +10,11 @@ use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::refusal::DenyReason;
 use crate::policy::{Action, Direction};
+use crate::wire::completion::Reference;
 use crate::wire::methods::{self, Class};
-use crate::wire::{Frame, Kind, RequestId, WireError};
+use crate::wire::{Frame, Kind, RequestId, WireError, lists};
 
-use super::asked::{Asked, AskedKind, ListKind};
+use super::asked::{Asked, AskedKind, list_of, listed, target};
 use super::catalog::OWN_ID_PREFIX;
 use super::config::HiddenTools;
 use super::decide::{Enter, Matter, Outcome};
@@ -130,6 +131,9 @@ impl Shared {
             (Class::Discover, _) => return Verdict::Reply(discover_reply(Some(id))),
             (Class::Ping, _) => return self.client_ping(id, frame),
             (Class::Initialize, _) => Some("The session is initialized already."),
+            (Class::Completion, _) if Reference::of(frame).is_none() => {
+                Some("`params.ref` must be a prompt's (`ref/prompt`) or a resource's (`ref/resource`).")
+            }
             (_, Phase::Opening) => Some("The session is not open yet: wait for the answer to `initialize`."),
             _ => None,
         };
@@ -144,13 +148,18 @@ impl Shared {
         let wait = if refuse.is_none() && unrenewed.is_none() { self.too_fast(class) } else { None };
         let detail = refuse.or(wait.map(|_| TOO_FAST));
         let limited = wait.map(|_| DenyReason::Limited);
+        let reference = (class == Class::Completion).then(|| Reference::of(frame)).flatten();
         let action = match class {
             Class::ToolCall => {
                 Action::ToolCall { name: frame.name().unwrap_or_default(), arguments: frame.arguments() }
             }
-            _ => Action::Method { method, target: target(class, frame), from: Direction::Client },
+            _ => {
+                let target = reference.as_ref().map(Reference::target).or_else(|| target(class, frame));
+                Action::Method { method, target, from: Direction::Client }
+            }
         };
-        let kind = list_of(class).map_or(AskedKind::Plain, AskedKind::List);
+        let first = || !lists::has_cursor(frame);
+        let kind = list_of(class).map_or(AskedKind::Plain, |list| AskedKind::List(list, first()));
         let matter = Matter {
             action,
             method: Some(method),
@@ -159,6 +168,7 @@ impl Shared {
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
             by: Some(admitted),
+            tells_of: reference.as_ref().map(listed),
             enter: Enter::OfClient { id, progress: frame.progress_token(), kind },
         };
         match self.decide(&matter, &mut onward.span).await {
@@ -271,6 +281,7 @@ impl Shared {
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
             by: Some(admitted),
+            tells_of: None,
             enter: Enter::Nothing,
         };
         let outcome = self.decide(&matter, &mut onward.span).await;
@@ -371,24 +382,5 @@ impl Shared {
             by: Some(admitted),
             ..Matter::refused(DenyReason::EvidenceMismatch, &[])
         });
-    }
-}
-
-/// What a method is about besides the server: a prompt or a resource.
-fn target(class: Class, frame: &Frame) -> Option<&str> {
-    match class {
-        Class::PromptGet => frame.name(),
-        Class::ResourceRead | Class::ResourceSubscribe => frame.uri(),
-        _ => None,
-    }
-}
-
-const fn list_of(class: Class) -> Option<ListKind> {
-    match class {
-        Class::ToolList => Some(ListKind::Tools),
-        Class::PromptList => Some(ListKind::Prompts),
-        Class::ResourceList => Some(ListKind::Resources),
-        Class::TemplateList => Some(ListKind::Templates),
-        _ => None,
     }
 }

@@ -25,6 +25,7 @@ use crate::wire::RequestId;
 
 use super::asked::{Asked, AskedKind};
 use super::catalog::{OwnLists, SeenTools};
+use super::changes::ShownLists;
 use super::denial::Denial;
 use super::house::House;
 use super::ledger;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     /// Held while a token is renewed.
     pub(super) renewal: tokio::sync::Mutex<()>,
     pub(super) core: Mutex<Core>,
+    /// What the lists show may have changed.
+    pub(super) stirred: tokio::sync::Notify,
     ended: CancellationToken,
     /// Milliseconds since the epoch.
     active: AtomicI64,
@@ -96,6 +99,7 @@ pub(super) struct Core {
     pub(super) current: Option<Current>,
     pub(super) seen: SeenTools,
     pub(super) own: OwnLists,
+    pub(super) shown: ShownLists,
     /// When a binding mismatch was last recorded.
     pub(super) mismatch: Option<Timestamp>,
 }
@@ -156,6 +160,7 @@ impl Shared {
             current: None,
             seen: SeenTools::default(),
             own: OwnLists::default(),
+            shown: ShownLists::default(),
             mismatch: None,
         };
         Self {
@@ -169,6 +174,7 @@ impl Shared {
             account,
             renewal: tokio::sync::Mutex::new(()),
             core: Mutex::new(core),
+            stirred: tokio::sync::Notify::new(),
             ended: CancellationToken::new(),
             active: AtomicI64::new(now.as_millis()),
         }

@@ -26,6 +26,8 @@ pub enum Standing {
     ServerNotification,
     /// The gateway's own `tools/list`, principal `Gateway`.
     OwnToolList,
+    /// The gateway's own notification that a list shows something else now.
+    OwnNotification,
     /// The gateway's error in answer to a request that it did not let through.
     GatewayAnswer,
     /// The stream for server messages (GET).
@@ -36,7 +38,7 @@ pub enum Standing {
 
 impl Standing {
     /// How many kinds there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// All kinds.
     pub const ALL: [Self; Self::COUNT] = [
@@ -48,6 +50,7 @@ impl Standing {
         Self::ServerAnswer,
         Self::ServerNotification,
         Self::OwnToolList,
+        Self::OwnNotification,
         Self::GatewayAnswer,
         Self::Stream,
         Self::Delete,
@@ -64,6 +67,7 @@ impl Standing {
             Self::ServerAnswer => "server_answer",
             Self::ServerNotification => "server_notification",
             Self::OwnToolList => "own_tool_list",
+            Self::OwnNotification => "own_notification",
             Self::GatewayAnswer => "gateway_answer",
             Self::Stream => "stream",
             Self::Delete => "delete",
@@ -71,11 +75,16 @@ impl Standing {
     }
 
     /// Whether the kind draws on the session's allowance. Answers are bounded by the requests they answer, the
-    /// gateway's own lists run one at a time.
+    /// gateway's own lists run one at a time, and its notifications are paced.
     const fn is_metered(self) -> bool {
         !matches!(
             self,
-            Self::ClientAnswer | Self::ServerAnswer | Self::GatewayAnswer | Self::OwnToolList | Self::Delete
+            Self::ClientAnswer
+                | Self::ServerAnswer
+                | Self::GatewayAnswer
+                | Self::OwnToolList
+                | Self::OwnNotification
+                | Self::Delete
         )
     }
 }

@@ -60,6 +60,11 @@ pub fn next_cursor(frame: &Frame) -> Option<String> {
     text::decode(cursor.raw).map(Into::into)
 }
 
+/// Whether a list request asks for another page than the first.
+pub fn has_cursor(frame: &Frame) -> bool {
+    frame.params().is_some_and(|params| walk::member(params, "cursor").is_some_and(|at| at.raw != b"null"))
+}
+
 /// The array at `result.<key>`, placed in the frame's bytes.
 fn list<'a>(frame: &'a Frame, key: &str) -> Result<Option<Item<'a>>, WireError> {
     let Some(list) = frame.result().and_then(|result| walk::member(result, key)) else { return Ok(None) };

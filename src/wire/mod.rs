@@ -10,12 +10,14 @@
 //! - `scan`, `keys`, `text`, `walk`: the scanner, its duplicate and twin checks, string decoding, and a walker over
 //!   text that was already scanned.
 //! - `envelope`, `frame`, [`batch`], [`strict`]: what a scan is made into.
+//! - [`completion`]: what a completion tells of.
 //! - [`methods`], [`replies`]: MCP's methods, and the messages that the gateway itself writes.
 //! - [`framing`], [`sse`]: message boundaries on stdio and on HTTP.
 //!
 //! layer: L1
 
 pub mod batch;
+pub mod completion;
 mod envelope;
 pub mod error;
 mod frame;

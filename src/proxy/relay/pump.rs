@@ -38,6 +38,9 @@ impl Relay {
         let mut shaking = Some(handshake);
         let deadline = tokio::time::sleep(self.limits.handshake);
         tokio::pin!(deadline);
+        let session = Arc::clone(&self.session);
+        let changes = session.list_changes();
+        tokio::pin!(changes);
         let reason = loop {
             tokio::select! {
                 biased;
@@ -58,6 +61,12 @@ impl Relay {
                     Some(event) => steps.push_back(Arc::clone(&self).step(event)),
                     None => break Some(CloseReason::Server),
                 },
+                permits = &mut changes => {
+                    for permit in permits {
+                        self.deliver(permit, &StreamKey::Pipe, None).await;
+                    }
+                    changes.set(session.list_changes());
+                }
             }
         };
         drop(steps);
