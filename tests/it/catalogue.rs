@@ -22,7 +22,9 @@ impl Run {
     fn start(home: &Path, log: &Path) -> Self {
         let mut command = chancery(home);
         command
-            .args(["run", "--name", "demo", "--policies"])
+            .args(["run", "--name", "demo", "-c"])
+            .arg(home.join("chancery.yaml"))
+            .arg("--policies")
             .arg(home.join("policies"))
             .arg("--log")
             .arg(log);
@@ -67,6 +69,8 @@ fn definitions_are_kept_between_runs_and_changed_ones_are_followed_and_recorded(
     let home = home.path();
     fs::create_dir_all(home.join("root")).unwrap();
     fs::create_dir_all(home.join("policies")).unwrap();
+    // Whatever the server shows counts.
+    fs::write(home.join("chancery.yaml"), "pin: off\n").unwrap();
     fs::write(home.join("root/a.txt"), "content").unwrap();
     let policy = "@id(\"session\") permit (principal, action in [Mcp::Action::\"session/open\", Mcp::Action::\"tools/list\"], resource);\n\
                   @id(\"read\") permit (principal, action == Mcp::Action::\"demo/read_file\", resource)\n\

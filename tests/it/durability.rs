@@ -78,7 +78,7 @@ fn recorded(home: &Path) -> usize {
     allowed.count()
 }
 
-fn verify(home: &Path) -> serde_json::Value {
+pub(crate) fn verify(home: &Path) -> serde_json::Value {
     let bundle = chancery(home).args(["keys", "bundle"]).output().unwrap();
     assert!(bundle.status.success(), "{}", String::from_utf8_lossy(&bundle.stderr));
     std::fs::write(home.join("bundle.pem"), bundle.stdout).unwrap();

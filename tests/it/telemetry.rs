@@ -17,7 +17,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value};
-use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, number_data_point};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
@@ -29,7 +30,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 const SECRET_ARGUMENT: &str = "an argument that no span may hold";
 
 /// An OTLP/HTTP receiver in this process.
-struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     spans: Arc<Mutex<Vec<Span>>>,
     metrics: Arc<Mutex<Vec<Metric>>>,
@@ -38,7 +39,35 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn start() -> Self {
+    /// Its base URL.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The latest value of a counter's point that has all these labels.
+    pub(crate) fn counted(&self, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
+        let metrics = self.metrics.lock().unwrap();
+        let points = metrics.iter().rev().filter(|metric| metric.name == name).filter_map(|metric| {
+            match &metric.data {
+                Some(Data::Sum(sum)) => Some(&sum.data_points),
+                _ => None,
+            }
+        });
+        let fits = |point: &&NumberDataPoint| {
+            labels.iter().all(|(key, value)| {
+                let found = point.attributes.iter().find(|attribute| attribute.key == *key);
+                let found = found.and_then(|attribute| attribute.value.as_ref()?.value.clone());
+                found == Some(any_value::Value::StringValue((*value).to_owned()))
+            })
+        };
+        let point = points.flatten().find(fits)?;
+        match point.value {
+            Some(number_data_point::Value::AsInt(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn start() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

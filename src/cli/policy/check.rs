@@ -39,28 +39,31 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let (paths, catalogue) = what(args)?;
-    let sources = app::policies::load(&paths).map_err(|error| start(error.into()))?;
-    let compiled = Engine::compile(&sources, &catalogue);
-    let (engine, findings) = match compiled {
-        Ok((engine, mut warnings)) => {
-            warnings.extend(engine.lint());
-            (Some(engine), warnings)
-        }
-        Err(findings) => (None, findings),
-    };
+    let (paths, shadow_paths, catalogue) = what(args)?;
     // Without any tools nothing can be said of names.
     let blind = catalogue.servers.is_empty() && catalogue.unanswered.is_empty();
-    let findings: Vec<_> = findings.into_iter().filter(|finding| !(blind && finding.unknown_name)).collect();
-    // Where there is an engine, all findings are warnings.
-    let refused = engine.is_none() || (args.deny_warnings && !findings.is_empty());
+    let (engine, mut findings) = checked(&paths, &catalogue, blind)?;
+    let mut refused = engine.is_none();
+    if !shadow_paths.is_empty() {
+        let (shadow, found) = checked(&shadow_paths, &catalogue, blind)?;
+        refused |= shadow.is_none();
+        findings.extend(found);
+    }
+    let alike = catalogue.lookalikes();
+    // One name on two servers may well be meant; two that only look the same are not.
+    let odd = alike.iter().any(|pair| !pair.same);
+    refused |= args.deny_warnings && (!findings.is_empty() || odd);
+    let alike: Vec<String> = alike.iter().map(ToString::to_string).collect();
     let exit = if refused { Exit::Findings } else { Exit::Done };
     if args.json {
-        let report = Report::of(engine.as_ref(), &findings);
+        let report = Report::of(engine.as_ref(), &findings, &alike);
         let text = serde_json::to_string_pretty(&report);
         let text = text.map_err(|error| Failure::runtime(miette::miette!("{error}")))?;
         print(&format!("{text}\n"))?;
         return Ok(exit);
+    }
+    for pair in &alike {
+        eprintln!("chancery: {pair}");
     }
     let warnings = findings.len();
     for finding in findings {
@@ -72,6 +75,23 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         print(&format!("{}\npolicy set {}\n", summary(engine.len(), warnings, tools), engine.digest()))?;
     }
     Ok(exit)
+}
+
+/// One set and what is found in it. Where there is an engine, all findings are warnings.
+fn checked(
+    paths: &[PathBuf],
+    catalogue: &Catalogue,
+    blind: bool,
+) -> Result<(Option<Engine>, Vec<PolicyDiagnostic>), Failure> {
+    let sources = app::policies::load(paths).map_err(|error| start(error.into()))?;
+    let (engine, findings) = match Engine::compile(&sources, catalogue) {
+        Ok((engine, mut warnings)) => {
+            warnings.extend(engine.lint());
+            (Some(engine), warnings)
+        }
+        Err(findings) => (None, findings),
+    };
+    Ok((engine, findings.into_iter().filter(|finding| !(blind && finding.unknown_name)).collect()))
 }
 
 /// One line on a set that is accepted; `tools` are those that it was checked against, if there were any servers.
@@ -96,21 +116,22 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     format!("{policies}{warned}, {against}")
 }
 
-/// The policies and the tools that they are checked against.
-fn what(args: &Args) -> Result<(Vec<PathBuf>, Catalogue), Failure> {
+/// The policies, those of the shadow set, and the tools that they are checked against.
+fn what(args: &Args) -> Result<(Vec<PathBuf>, Vec<PathBuf>, Catalogue), Failure> {
     let or = |paths: Vec<PathBuf>| if args.policies.is_empty() { paths } else { args.policies.clone() };
     if let Some(file) = &args.config {
         let env = Environment::process();
         let config = Config::load(file, Purpose::Run, &env).map_err(Failure::misuse)?;
         let catalogue = block_on(app::known_tools(&config, &env))?.map_err(start)?;
-        return Ok((or(config.policies), catalogue));
+        let shadow = if args.policies.is_empty() { config.shadow_policies } else { Vec::new() };
+        return Ok((or(config.policies), shadow, catalogue));
     }
     let paths = or(vec!["policies".into()]);
     if args.command.is_empty() {
-        return Ok((paths, Catalogue::default()));
+        return Ok((paths, Vec::new(), Catalogue::default()));
     }
     let server = server(args.server.clone(), args.command.clone())?;
-    Ok((paths, Catalogue::of(server.name.clone(), block_on(live(&server))??)))
+    Ok((paths, Vec::new(), Catalogue::of(server.name.clone(), block_on(live(&server))??)))
 }
 
 /// What `--json` prints.
@@ -122,6 +143,8 @@ struct Report<'a> {
     policy_set: Option<String>,
     schema: Option<String>,
     findings: Vec<Found<'a>>,
+    /// Tools that could be taken for each other.
+    lookalikes: &'a [String],
 }
 
 /// One finding; line and column count from 1, offset and length are in bytes.
@@ -139,7 +162,7 @@ struct Found<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(engine: Option<&Engine>, findings: &'a [PolicyDiagnostic]) -> Self {
+    fn of(engine: Option<&Engine>, findings: &'a [PolicyDiagnostic], lookalikes: &'a [String]) -> Self {
         let found = |finding: &'a PolicyDiagnostic| Found {
             severity: finding.severity.as_str(),
             file: &finding.file,
@@ -157,6 +180,7 @@ impl<'a> Report<'a> {
             policy_set: engine.map(|engine| engine.digest().to_string()),
             schema: engine.map(|engine| engine.schema_digest().to_string()),
             findings: findings.iter().map(found).collect(),
+            lookalikes,
         }
     }
 }
