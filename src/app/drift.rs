@@ -128,7 +128,7 @@ fn around(before: Option<&str>, now: Option<&str>) -> (Option<String>, Option<St
         (Some(a), Some(b)) => a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count(),
         _ => 0,
     };
-    let skip = if same > WINDOW / 3 { same - WINDOW / 3 } else { 0 };
+    let skip = same.saturating_sub(WINDOW / 3);
     let cut = |text: &str| {
         let rest: Vec<char> = text.chars().skip(skip).collect();
         let shown: String = rest.iter().take(WINDOW).collect();

@@ -144,13 +144,9 @@ impl Reload {
             Rejected::Unrecorded(error) => Trouble::Unrecorded(error),
             Rejected::Failed => Trouble::Failed,
         })?;
-        if self.now.config.telemetry.log.filter != next.config.telemetry.log.filter {
-            match subscriber::refilter(&next.config.telemetry.log.filter) {
-                Ok(_) => tracing::info!("the log's filter is another one"),
-                Err(error) => tracing::error!(%error, "the log's filter stays as it was"),
-            }
-        }
         self.needs_restart(&next.config);
+        let filter = next.config.telemetry.log.filter.clone();
+        let refilter = filter != self.now.config.telemetry.log.filter;
         self.now = next;
         let mended = self.told.take().is_some();
         match adopted {
@@ -169,6 +165,13 @@ impl Reload {
             }
             Adopted::Unchanged if asked => tracing::info!("read anew: nothing changed"),
             Adopted::Unchanged => {}
+        }
+        // Last, so that what was to be told until now still is.
+        if refilter {
+            tracing::info!("the log's filter is `{filter}` from here on");
+            if let Err(error) = subscriber::refilter(&filter) {
+                tracing::error!(%error, "the log's filter stays as it was");
+            }
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod dsse;
 mod entry;
 mod error;
 mod gateway;
+mod issued;
 mod labels;
 mod log;
 pub mod predicate;

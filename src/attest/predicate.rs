@@ -7,12 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::labels;
-use crate::domain::binding::Binding;
 use crate::domain::clock::Timestamp;
 use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::EvidenceKind;
-use crate::domain::ids::{DecisionId, ServerName, SessionId, TokenId};
+use crate::domain::ids::{DecisionId, ServerName};
 use crate::domain::refusal::DenyReason;
 use crate::keys::PublicSvid;
 
@@ -22,6 +21,7 @@ pub use super::gateway::{
     PolicySummary, RefusalCount, RefusalSummary, ShadowSet, ToolChange, ToolDrift, ToolEffect, ToolEntry,
     TornTail,
 };
+pub use super::issued::{ClientRef, TokenClaims, TokenRef};
 pub use super::labels::{CloseReason, Direction, GapCause};
 pub use super::prospect::Candidate;
 pub use super::state::{AddedLabel, CallsRef, SessionStateRef, StateRef, UsageRef};
@@ -29,6 +29,7 @@ pub use super::state::{AddedLabel, CallsRef, SessionStateRef, StateRef, UsageRef
 /// The body of a record; its variant names the `predicateType`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "decisions are the largest, and nearly all there is")]
 pub enum Predicate {
     /// A session's token was issued.
     SessionOpen(SessionOpen),
@@ -88,51 +89,6 @@ impl Predicate {
             _ => None,
         }
     }
-}
-
-/// Names one issued token without saying anything that could be replayed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct TokenRef {
-    /// The token's `jti`.
-    #[schemars(with = "String")]
-    pub jti: TokenId,
-    /// The key that signed it; the same text as the record's own `keyid` unless the key rotated since.
-    pub kid: Arc<str>,
-    /// SHA-256 of the token's compact form.
-    #[schemars(with = "String")]
-    pub sha256: Sha256Digest,
-}
-
-/// The claims of an issued token that verification needs; times are NumericDates (seconds since 1970).
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct TokenClaims {
-    /// The gateway's SPIFFE ID.
-    pub iss: String,
-    /// The principal.
-    pub sub: String,
-    /// The session.
-    #[schemars(with = "String")]
-    pub sid: SessionId,
-    /// Whom the token is for.
-    pub aud: Vec<String>,
-    /// Issued at.
-    pub iat: i64,
-    /// Not before.
-    pub nbf: i64,
-    /// Expires.
-    pub exp: i64,
-    /// What the session is bound to (RFC 7800).
-    #[schemars(with = "serde_json::Value")]
-    pub cnf: Binding,
-}
-
-/// Name and version, as a client said them of itself: a claim, not evidence.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ClientRef {
-    /// Name.
-    pub name: String,
-    /// Version.
-    pub version: String,
 }
 
 /// A session's token was issued: who holds it, bound to what, under which policies.

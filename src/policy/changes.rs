@@ -51,12 +51,12 @@ impl SetChanges {
         let is: HashSet<&str> = new.iter().map(|policy| &*policy.reference.id).collect();
         let id = |policy: &&Compiled| Arc::clone(&policy.reference.id);
         Self {
-            added: new.iter().filter(|p| !was.contains_key(&*p.reference.id)).map(|p| id(p)).collect(),
-            removed: gone.iter().filter(|p| !is.contains(&*p.reference.id)).map(|p| id(p)).collect(),
+            added: new.iter().filter(|p| !was.contains_key(&*p.reference.id)).map(id).collect(),
+            removed: gone.iter().filter(|p| !is.contains(&*p.reference.id)).map(id).collect(),
             changed: new
                 .iter()
                 .filter(|p| was.get(&*p.reference.id).is_some_and(|digest| *digest != p.reference.digest))
-                .map(|p| id(p))
+                .map(id)
                 .collect(),
         }
     }
