@@ -40,11 +40,7 @@ pub async fn serve(
     }
     // A port in use is found before the log is touched; connections wait until all of it stands.
     let listeners = Listeners::bind(&config.listen).await?;
-    let admin = match AdminSocket::bind(&config.admin_socket).await {
-        // A gateway with the same log has it, mostly: then the log's own error says more.
-        Err(error) if error.is_in_use() => Err(error),
-        bound => Ok(bound?),
-    };
+    let admin = AdminSocket::of(&config).await?;
     if let Some(file) = &config.address_file {
         // Of a gateway that ended at once; whoever waits for the file must not read it. Mostly there is none.
         let _ = fs::remove_file(file);
@@ -54,13 +50,6 @@ pub async fn serve(
         return Ok(());
     };
     let core = core?;
-    let admin = match admin {
-        Ok(admin) => admin,
-        Err(error) => {
-            core.finish().await;
-            return Err(error.into());
-        }
-    };
     let tls = match tls(&config, &core.identity) {
         Ok(tls) => tls,
         Err(error) => {

@@ -40,7 +40,7 @@ mod writer;
 pub use archive::{PolicySource, policy_file_name};
 pub use chain::Chain;
 pub use config::{Config, Durability};
-pub use directory::{FORMAT, Layout, LogFile};
+pub use directory::{FORMAT, Layout, LogFile, in_use};
 pub use error::{AppendError, LogError, StorageError};
 pub use log::Log;
 pub use predicate::{CloseReason, Direction, Predicate, clip};

@@ -40,7 +40,7 @@ pub(super) struct Raw {
     /// Bounds on what others can make the gateway hold.
     #[serde(default)]
     pub(super) limits: Limits,
-    /// The socket for `chancery session` (`chancery serve`).
+    /// The socket for `chancery session`.
     #[serde(default)]
     pub(super) admin: Admin,
     /// OpenTelemetry; off unless an endpoint is set here or in `OTEL_EXPORTER_OTLP_ENDPOINT`.

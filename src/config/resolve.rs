@@ -9,7 +9,6 @@ use super::diagnostic::Mistakes;
 use super::environment::Environment;
 use super::located::At;
 use super::{Config, Purpose, SessionConfig, raw, values};
-use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::proxy::config::ListenConfig;
 use crate::{admission, attest, identity, telemetry};
@@ -45,7 +44,7 @@ impl Resolver<'_> {
             address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
             servers: self.servers(&raw.servers),
             policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
-            admin_socket: self.path_or(raw.admin.socket.as_ref(), |r| admin_socket(&r.state, &log.dir)),
+            named_admin_socket: self.optional_path(raw.admin.socket.as_ref()),
             log,
             identity,
             admission,
@@ -335,17 +334,6 @@ impl Resolver<'_> {
         self.mistakes.add(span, "this is out of bounds", format!("from {least} to {most}"));
         instead
     }
-}
-
-/// `<state>/admin/<log's name>-<8 hex digits of its path's digest>.sock`: a log has one gateway, so each has a socket of
-/// its own.
-fn admin_socket(state: &Path, log: &Path) -> PathBuf {
-    let name = log.file_name().unwrap_or_default().to_string_lossy();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(24).collect();
-    let digest = Sha256Digest::of(log.as_os_str().as_encoded_bytes()).to_string();
-    let start = digest.get(..8).unwrap_or_default();
-    state.join("admin").join(format!("{name}-{start}.sock"))
 }
 
 const LISTEN_HELP: &str = "write, for example:\nlisten:\n  tcp: \"127.0.0.1:8080\"";

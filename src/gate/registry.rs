@@ -50,8 +50,7 @@ impl Registry {
     /// secret makes room for a second.
     pub(super) fn insert(&self, session: Arc<Session>) -> Result<usize, Full> {
         let mut table = self.table.lock();
-        let replaced =
-            secret_of(&session.shared).is_some_and(|secret| table.secrets.contains_key(&secret));
+        let replaced = secret_of(&session.shared).is_some_and(|secret| table.secrets.contains_key(&secret));
         let leaving = usize::from(replaced);
         if table.sessions.len().saturating_sub(leaving) >= self.limit {
             return Err(Full::Gateway);
