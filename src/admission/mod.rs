@@ -70,8 +70,8 @@ pub enum AdmissionError {
     Issuers(#[from] FetchError),
 }
 
-/// Wrong secrets that one listener hears out in a minute; beyond it they are refused as `rate_limited`. The
-/// right secret is always heard, so that a stranger can't lock its holder out; 256 bits are not guessed anyway,
+/// Wrong secrets, and forged tokens, that one listener hears out in a minute; beyond it they are refused as
+/// `rate_limited`. What is right is always heard, so that a stranger can't lock its holder out; 256 bits are not guessed anyway,
 /// the limit is what makes guessing visible.
 const GUESSES_PER_MINUTE: u64 = 30;
 
@@ -227,7 +227,7 @@ impl Admission {
     }
 }
 
-/// Wrong secrets of the current minute, for each listener.
+/// Wrong secrets (or forged tokens) of the current minute, for each listener.
 #[derive(Debug)]
 struct Guesses {
     clock: Clock,
@@ -241,14 +241,22 @@ impl Guesses {
 
     /// Whether one more wrong secret is within the rate.
     fn take(&self, listener: Listener) -> bool {
+        self.count(listener).is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) < GUESSES_PER_MINUTE)
+    }
+
+    /// Whether none is any more.
+    fn is_spent(&self, listener: Listener) -> bool {
+        self.count(listener).is_none_or(|count| count.load(Ordering::Relaxed) >= GUESSES_PER_MINUTE)
+    }
+
+    /// This minute's.
+    fn count(&self, listener: Listener) -> Option<&AtomicU64> {
         let minute = self.clock.now().as_secs() / 60;
-        let Some((_, current, count)) = self.minutes.iter().find(|(l, ..)| *l == listener) else {
-            return false;
-        };
+        let (_, current, count) = self.minutes.iter().find(|(l, ..)| *l == listener)?;
         if current.swap(minute, Ordering::Relaxed) != minute {
             count.store(0, Ordering::Relaxed);
         }
-        count.fetch_add(1, Ordering::Relaxed) < GUESSES_PER_MINUTE
+        Some(count)
     }
 }
 

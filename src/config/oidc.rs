@@ -32,6 +32,10 @@ pub(super) struct Oidc {
     scopes: Vec<At<String>>,
     /// The claim whose list becomes groups in policies.
     groups: Option<Groups>,
+    /// Claims that go on into the session's token and, as tags of the agent, to policies. None by default: they may be
+    /// personal data, and whoever holds a session's token can read them.
+    #[serde(default)]
+    claims: Vec<At<String>>,
     /// Fetch its keys by plain HTTP too: for tests and labs. Off by default.
     #[serde(default)]
     allow_http: bool,
@@ -86,6 +90,7 @@ impl Resolver<'_> {
             required_claims: raw.required_claims.clone(),
             scopes: raw.scopes.iter().map(|scope| scope.value.clone()).collect(),
             groups: raw.groups.as_ref().map(|groups| self.groups(groups)),
+            claims: self.claims(&raw.claims),
             allow_http: raw.allow_http,
             allow_private: raw.allow_private,
         }
@@ -117,6 +122,25 @@ impl Resolver<'_> {
         known
     }
 
+    fn claims(&mut self, raw: &[At<String>]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in raw {
+            let fit =
+                !name.value.is_empty() && name.value.len() <= 64 && !name.value.chars().any(char::is_control);
+            if !fit || names.contains(&name.value) || names.len() == MAX_CLAIMS {
+                let help = "write up to 16 names of claims, each once, such as `department`";
+                self.mistakes.add(
+                    &name.span,
+                    format!("`{}` can't be let through", name.value.escape_debug()),
+                    help,
+                );
+                continue;
+            }
+            names.push(name.value.clone());
+        }
+        names
+    }
+
     fn groups(&mut self, raw: &Groups) -> GroupsConfig {
         let prefix = raw.prefix.as_ref().map_or("oidc:", |prefix| &prefix.value);
         if let Some(written) = raw.prefix.as_ref().filter(|_| !GroupsConfig::is_fit(prefix)) {
@@ -145,5 +169,8 @@ impl Resolver<'_> {
         origin
     }
 }
+
+/// Claims of one issuer that go on.
+const MAX_CLAIMS: usize = 16;
 
 const ISSUER_HELP: &str = "write it as it stands in the tokens' `iss`, such as `https://login.example.org`";

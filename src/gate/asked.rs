@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Stopwatch;
+use crate::policy::SessionEntities;
 
 use super::observe::Span;
 use super::session::Shared;
@@ -11,6 +12,8 @@ use super::session::Shared;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) kind: AskedKind,
+    /// Who asked, as policies saw them then: a list is filtered for them, whatever bearer came meanwhile.
+    pub(super) by: Option<Arc<SessionEntities>>,
     pub(super) method: Arc<str>,
     pub(super) since: Stopwatch,
     pub(super) span: Option<Box<dyn Span>>,
@@ -42,7 +45,7 @@ pub(super) enum ListKind {
 
 impl Asked {
     pub(super) fn new(kind: AskedKind, method: &str) -> Self {
-        Self { kind, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
+        Self { kind, by: None, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
     }
 
     /// Ends its spans; `error` is the semantic conventions' `error.type`.

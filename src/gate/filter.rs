@@ -10,7 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Listed, ToolDefinition};
+use crate::policy::{Listed, SessionEntities, ToolDefinition};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
@@ -59,7 +59,7 @@ impl Shared {
         {
             self.learn(definitions, false).await;
         }
-        let (shown, removed) = match self.cut(list, frame) {
+        let (shown, removed) = match self.cut(list, frame, asked.by.as_ref()) {
             Ok(cut) => cut,
             Err(error) => {
                 tracing::warn!(target: "chancery::decision", session = %self.id, %error, "the tool server's list can't be read");
@@ -82,11 +82,16 @@ impl Shared {
         self.deliver_answer(id, shown.bytes().clone())
     }
 
-    fn cut(&self, list: ListKind, frame: &Frame) -> Result<(Frame, usize), WireError> {
+    fn cut(
+        &self,
+        list: ListKind,
+        frame: &Frame,
+        by: Option<&Arc<SessionEntities>>,
+    ) -> Result<(Frame, usize), WireError> {
         let now = self.now();
         let engine = self.house.parts.engines.current();
         let core = self.core.lock();
-        let (entities, calls) = (Arc::clone(&core.entities), core.calls);
+        let (entities, calls) = (Arc::clone(by.unwrap_or(&core.entities)), core.calls);
         drop(core);
         lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {
             let entry = match list {

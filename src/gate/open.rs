@@ -189,7 +189,7 @@ impl Shared {
         self.admitted.binding() == admitted.binding() && self.admitted.principal() == admitted.principal()
     }
 
-    /// From now on policies see the groups that this request's bearer proves, and none that only an earlier one did.
+    /// From now on policies see the groups and claims that this request's bearer proves, and none that only an earlier one did.
     pub(super) fn hear(&self, core: &mut Core, engine: &Engine, admitted: &Admitted) {
         let bearer = admitted.evidence().bearer();
         if bearer == core.bearer || !self.is_bound_to(admitted) {
@@ -198,6 +198,7 @@ impl Shared {
         core.bearer = bearer;
         let mut facts = core.entities.facts().clone();
         facts.groups = admitted.evidence().groups().to_vec();
+        facts.claims = admitted.evidence().claims().cloned().unwrap_or_default();
         core.entities = Arc::new(engine.session_principal(&facts));
     }
 }

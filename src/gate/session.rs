@@ -75,7 +75,7 @@ pub(super) enum Phase {
 pub(super) struct Core {
     pub(super) phase: Phase,
     pub(super) entities: Arc<SessionEntities>,
-    /// The bearer that the entities' groups are of, where there is one.
+    /// The bearer that the entities' groups and claims are of, where there is one.
     pub(super) bearer: Option<Sha256Digest>,
     /// Tool calls permitted so far.
     pub(super) calls: u64,

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expr};
 
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::Timestamp;
-use crate::domain::evidence::{Evidence, EvidenceKind};
+use crate::domain::evidence::{Evidence, EvidenceKind, PassedClaims};
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::revision::Revision;
@@ -74,6 +74,8 @@ pub struct SessionFacts {
     pub executable: Option<String>,
     /// The groups that the evidence proves.
     pub groups: Vec<String>,
+    /// The claims of a bearer token that configuration lets through.
+    pub claims: Arc<PassedClaims>,
 }
 
 impl SessionFacts {
@@ -107,6 +109,7 @@ impl SessionFacts {
             uid,
             executable,
             groups: admitted.evidence().groups().to_vec(),
+            claims: admitted.evidence().claims().cloned().unwrap_or_default(),
         }
     }
 }
@@ -119,6 +122,7 @@ pub struct SessionEntities {
     pub(super) groups: HashSet<EntityUid>,
     pub(super) server: EntityUid,
     attributes: HashMap<String, Expr>,
+    tags: Vec<(String, Expr)>,
     session: Vec<(String, Expr)>,
     /// The unchanging facts as JSON members, for the digest of a decision's input.
     pub(super) canonical: String,
@@ -155,6 +159,13 @@ impl SessionEntities {
         }
         canonical.member("clientName", name);
         canonical.member("clientVersion", version);
+        let mut tags = Vec::with_capacity(facts.claims.len());
+        for (name, values) in facts.claims.iter() {
+            tags.push((name.clone(), Expr::new_set(values.iter().map(|value| text(value)))));
+            for value in values {
+                canonical.member(&format!("claim.{name}"), value);
+            }
+        }
         let mut session = Vec::with_capacity(6);
         let id = facts.session.to_string();
         for (key, value) in [
@@ -173,6 +184,7 @@ impl SessionEntities {
             server: uid(&TYPES.server, facts.server.as_str()),
             facts: facts.clone(),
             attributes,
+            tags,
             session,
             canonical: canonical.0,
         }
@@ -195,7 +207,7 @@ impl SessionEntities {
         session.push(("calls".to_owned(), Expr::new_long(i64::try_from(calls).unwrap_or(i64::MAX))));
         let mut attributes = self.attributes.clone();
         attributes.insert("session".to_owned(), Expr::new_record(session).ok()?);
-        Entity::new(self.agent.clone(), attributes, self.groups.clone()).ok()
+        Entity::new_with_tags(self.agent.clone(), attributes, self.groups.clone(), self.tags.clone()).ok()
     }
 
     /// The server that the session is with.

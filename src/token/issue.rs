@@ -90,6 +90,7 @@ impl Issuer {
             sid: grant.session,
             cnf: grant.admitted.binding().clone(),
             amr: [grant.admitted.principal().kind().as_str().to_owned()],
+            claims: grant.admitted.evidence().claims().cloned().unwrap_or_default(),
             client: grant.client.clone(),
             mcp: McpFacts {
                 protocol: grant.protocol.as_str().to_owned(),

@@ -120,8 +120,14 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
         // Nothing on this connection can be admitted any more.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if reason == AdmissionRefusal::IssuerUnavailable {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    // Seconds: until an issuer is asked again, and the longest that a minute's rate is spent.
+    let retry_after = match reason {
+        AdmissionRefusal::IssuerUnavailable => Some("30"),
+        AdmissionRefusal::RateLimited => Some("60"),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     if bearer && status == StatusCode::UNAUTHORIZED {
         let challenge = match reason {
