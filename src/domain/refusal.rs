@@ -61,7 +61,7 @@ reasons!(
 );
 
 reasons!(
-    /// Why a request was turned away before admission; counted, never stored one by one (I10).
+    /// Why a request was turned away before admission, or at the door of a session; counted, never stored one by one (I10).
     AdmissionRefusal {
         /// No evidence at all.
         NoEvidence => "no_evidence",
@@ -91,5 +91,13 @@ reasons!(
         IssuerUnavailable => "issuer_unavailable",
         /// More guesses than the rate limit lets through.
         RateLimited => "rate_limited",
+        /// What is no HTTP request, or one with a head that is too long.
+        Unreadable => "unreadable",
+        /// A session token that is none of ours: forged, altered, or signed by a key that we don't publish.
+        InvalidSession => "invalid_session_token",
+        /// No live session is named: its token has outlived it, is another route's, or is missing.
+        NoSession => "no_session",
+        /// A live session's token with evidence that it is not bound to.
+        ForeignSession => "session_of_another",
     }
 );

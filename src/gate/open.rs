@@ -154,7 +154,7 @@ impl Gate {
     ) -> Result<Arc<Session>, ResumeError> {
         let verified = self.house.parts.verifier.verify_handle(token).map_err(|error| {
             tracing::debug!(target: "chancery::session", %error, "a session handle was refused");
-            ResumeError::NotFound
+            ResumeError::Invalid
         })?;
         let claims = verified.claims();
         let gone = || match claims.cnf == *admitted.binding()

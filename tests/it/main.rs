@@ -19,6 +19,7 @@ mod durability;
 mod gateway;
 mod http;
 mod keys;
+mod leaks;
 mod limits;
 mod mtls;
 mod mtls_admission;

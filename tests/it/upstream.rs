@@ -203,6 +203,8 @@ fn a_server_at_a_url_sees_its_own_headers_and_nothing_of_the_clients() {
         "host",
         "mcp-protocol-version",
         "mcp-session-id",
+        // The exporter is on in every test.
+        "traceparent",
         "x-key",
     ];
     for request in &seen {

@@ -18,7 +18,7 @@ async fn the_handle_leads_to_its_session_on_its_own_route_only() {
     assert_eq!(resume(token.expose(), "other").unwrap_err(), ResumeError::NotFound);
     let forged = token.expose().replace('.', "..");
     for bad in ["", "x", &forged, &token.expose()[1..]] {
-        assert_eq!(resume(bad, "files").unwrap_err(), ResumeError::NotFound);
+        assert_eq!(resume(bad, "files").unwrap_err(), ResumeError::Invalid);
     }
     open.session.close(CloseReason::Client).await;
     assert_eq!(resume(token.expose(), "files").unwrap_err(), ResumeError::NotFound);

@@ -163,6 +163,7 @@ impl Context {
     {
         let Self { server, allow, shutdown, cut, .. } = self.clone();
         let limits = server.limits.clone();
+        let (listener, refusals) = (origin.listener(), Arc::clone(server.admission.refusals()));
         let origin = Arc::new(origin);
         let service = service_fn(move |request| {
             let (server, allow, origin) = (Arc::clone(&server), Arc::clone(&allow), Arc::clone(&origin));
@@ -186,6 +187,10 @@ impl Context {
                 }
             };
             if let Err(error) = ended {
+                if error.is_parse() {
+                    // Its sender was told so; nobody else hears of it.
+                    refusals.count(listener, AdmissionRefusal::Unreadable);
+                }
                 tracing::debug!(%error, "a connection broke off");
             }
             drop(slot);

@@ -114,6 +114,10 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
             (StatusCode::SERVICE_UNAVAILABLE, "the keys of this token's issuer can't be had at the moment")
         }
         AdmissionRefusal::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too many attempts"),
+        AdmissionRefusal::Unreadable => (StatusCode::BAD_REQUEST, "this is no request"),
+        AdmissionRefusal::InvalidSession | AdmissionRefusal::NoSession | AdmissionRefusal::ForeignSession => {
+            (StatusCode::NOT_FOUND, "no such session")
+        }
     };
     let mut response = refused(status, message);
     if reason == AdmissionRefusal::SvidExpired {

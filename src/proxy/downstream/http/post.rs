@@ -15,6 +15,7 @@ use super::events::{self, KEEP_ALIVE};
 use super::service::Call;
 use crate::attest::CloseReason;
 use crate::domain::digest::Sha256Digest;
+use crate::domain::refusal::AdmissionRefusal;
 use crate::gate::{discover_reply, no_session_reply};
 use crate::proxy::relay::{self, Client, Outcome, Parcel, Reader, Relay, request_id, unavailable};
 use crate::wire::error::{INVALID_REQUEST, PARSE_ERROR};
@@ -100,16 +101,23 @@ impl Call<'_> {
         };
         let frame = match frame {
             Ok(frame) => frame,
-            Err(error) => return malformed(&error, error.reply()),
+            Err(error) => {
+                self.turn_away(AdmissionRefusal::NoSession);
+                return malformed(&error, error.reply());
+            }
         };
         let Some(id) = request_id(&frame) else {
+            self.turn_away(AdmissionRefusal::NoSession);
             return answer::refused(StatusCode::BAD_REQUEST, "`Mcp-Session-Id` is missing");
         };
         match frame.method().map(methods::classify) {
             Some(Class::Initialize) => self.initialize(frame, id).await,
             // Today's clients take this as a server of the handshake era.
             Some(Class::Discover) => answer::json(StatusCode::OK, discover_reply(Some(&id))),
-            _ => answer::json(StatusCode::BAD_REQUEST, no_session_reply(Some(&id))),
+            _ => {
+                self.turn_away(AdmissionRefusal::NoSession);
+                answer::json(StatusCode::BAD_REQUEST, no_session_reply(Some(&id)))
+            }
         }
     }
 

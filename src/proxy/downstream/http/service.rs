@@ -34,6 +34,7 @@ const METHODS: &str = "GET, POST, DELETE";
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) server: &'a Arc<Server>,
+    pub(super) listener: Listener,
     pub(super) admitted: Admitted,
     pub(super) connector: &'a Connector,
     pub(super) route: Route,
@@ -87,7 +88,7 @@ impl Server {
         let route = Route { server: name.clone(), transport, jwks: jwks.clone() };
         let arrival = Arrival { trace: trace(&head.headers) };
         let headers = &head.headers;
-        let call = Call { server: self, admitted, connector, route, headers, arrival };
+        let call = Call { server: self, listener, admitted, connector, route, headers, arrival };
         match head.method {
             Method::POST => call.post(body).await,
             Method::GET => call.get().await,
@@ -166,6 +167,7 @@ impl Call<'_> {
             (None, _) => return Ok(None),
             (Some(value), None) => value.to_str().unwrap_or_default(),
             (Some(_), Some(_)) => {
+                self.turn_away(AdmissionRefusal::InvalidSession);
                 return Err(Box::new(answer::refused(
                     StatusCode::BAD_REQUEST,
                     "more than one session is named",
@@ -175,19 +177,31 @@ impl Call<'_> {
         let session = self.server.gate.resume(handle, &self.admitted, &self.route.server);
         let session = session.map_err(|error| {
             tracing::debug!(%error, "a session was not found");
-            Box::new(match error {
-                ResumeError::Superseded => answer::superseded(),
-                ResumeError::NotFound | ResumeError::Binding => answer::no_such_session(),
-            })
+            let (reason, response) = match error {
+                ResumeError::Superseded => (AdmissionRefusal::NoSession, answer::superseded()),
+                ResumeError::NotFound => (AdmissionRefusal::NoSession, answer::no_such_session()),
+                ResumeError::Invalid => (AdmissionRefusal::InvalidSession, answer::no_such_session()),
+                ResumeError::Binding => (AdmissionRefusal::ForeignSession, answer::no_such_session()),
+            };
+            self.turn_away(reason);
+            Box::new(response)
         })?;
         let relay = self.server.relays.get(&session.id()).map(|entry| Arc::clone(entry.value()));
         relay.map(Some).ok_or_else(|| Box::new(answer::no_such_session()))
     }
 
+    /// Counts a request that reached no session; the interval's summary tells of it.
+    pub(super) fn turn_away(&self, reason: AdmissionRefusal) {
+        self.server.admission.refusals().count(self.listener, reason);
+    }
+
     /// The session of a request that can't do without.
     fn required_session(&self) -> Result<Arc<Relay>, Box<Response<Body>>> {
         let bad = |message| Box::new(answer::refused(StatusCode::BAD_REQUEST, message));
-        let relay = self.session()?.ok_or_else(|| bad("`Mcp-Session-Id` is missing"))?;
+        let relay = self.session()?.ok_or_else(|| {
+            self.turn_away(AdmissionRefusal::NoSession);
+            bad("`Mcp-Session-Id` is missing")
+        })?;
         match checks::version(self.headers) {
             Version::Unknown => Err(bad("unsupported `MCP-Protocol-Version`")),
             Version::Absent | Version::Known => Ok(relay),
