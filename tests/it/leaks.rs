@@ -5,10 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 
 use crate::gateway::{Gateway, wait_for};
-use crate::puppet::puppet_gateway;
+use crate::puppet::{puppet_gateway, script};
 use crate::raw::Client;
+use crate::support::leaks;
 
 /// What the search at the gateway's end says.
 fn end(gateway: Gateway) -> Option<String> {
@@ -18,7 +20,7 @@ fn end(gateway: Gateway) -> Option<String> {
 
 #[test]
 fn a_token_that_a_gateway_leaves_in_its_directory_fails_the_test() {
-    let gateway = Gateway::start("");
+    let gateway = puppet_gateway(&script(""), "");
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     let secret = client.bearer.strip_prefix("Bearer ").unwrap();
     let payload = STANDARD.encode(format!("{{\"decision\":1,\"token\":\"{}\"}}", client.session));
@@ -35,28 +37,18 @@ fn a_token_that_a_gateway_leaves_in_its_directory_fails_the_test() {
 #[test]
 fn a_token_or_an_argument_in_what_a_gateway_says_fails_the_test() {
     // What a tool server writes to its stderr comes out at ours.
-    for what in ["planted argument 4711", "token"] {
-        let script = "while IFS= read -r line; do echo \"$line\" >&2; done";
-        let gateway = puppet_gateway(script, "");
-        let text = match what {
-            "token" => gateway.bearer().split_off("Bearer ".len()),
-            text => text.to_owned(),
-        };
-        crate::support::leaks::arguments(
-            format!(r#"{{"method":"tools/call","params":{{"arguments":{{"a":"{text}"}}}}}}"#).as_bytes(),
-        );
-        let hello = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"{text}","version":"1"}}}}}}"#
-        );
-        let bearer = gateway.bearer();
-        let headers =
-            [("host", "localhost"), ("authorization", bearer.as_str()), ("content-type", "application/json")];
-        let (wire, body) = (crate::raw::tcp(&gateway), hello.as_bytes());
-        let mut head: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-        head = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{hello}", body.len());
-        std::io::Write::write_all(&mut &wire, head.as_bytes()).unwrap();
+    let talkative = script("").replacen("; do\n", "; do printf '%s\\n' \"$line\" >&2\n", 1);
+    for what in ["planted argument 4711", "the secret"] {
+        let gateway = puppet_gateway(&talkative, "");
+        let client = Client::open(&gateway, "/mcp", "2025-11-25");
+        let text =
+            if what == "the secret" { client.bearer["Bearer ".len()..].to_owned() } else { what.to_owned() };
+        let call = json!({ "method": "tools/call", "params": { "arguments": { "a": text } } });
+        leaks::arguments(call.to_string().as_bytes());
+        let read = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": "puppet:x", "_meta": { "note": text } } });
+        assert_eq!(client.post(read.to_string().as_bytes()).status, 200);
         wait_for("what the server repeats", || gateway.said().contains(&text).then_some(()));
         let found = end(gateway).unwrap();
-        assert!(found.contains("holds") || found.contains("in what"), "{found}");
+        assert!(found.contains("in what the gateway said"), "{found}");
     }
 }
