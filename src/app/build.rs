@@ -15,7 +15,7 @@ use crate::domain::ids::GatewayRunId;
 use crate::domain::random;
 use crate::gate::{self, Gate};
 use crate::identity::{Identity, SpiffeTls};
-use crate::keys::{PublicKeySource, Signer};
+use crate::keys::{PublicKeySource, Signer, TrustBundle};
 use crate::policy::EngineStore;
 use crate::telemetry::Telemetry;
 use crate::token::{self, Issuer, Verifier};
@@ -161,7 +161,7 @@ const ANONYMOUS: &str = "`admission.anonymous` lets in whoever reaches the TCP a
                          this machine, as the principal `anonymous`";
 
 impl TrustDomains for SpiffeTls {
-    fn trusts(&self, trust_domain: &str) -> bool {
-        self.trusts(trust_domain)
+    fn bundle(&self, trust_domain: &str) -> Option<Arc<TrustBundle>> {
+        self.bundle(trust_domain)
     }
 }

@@ -10,9 +10,12 @@ use super::error::StartError;
 use super::{build, prepare, signals};
 use crate::attest::Log;
 use crate::config::{Config, Environment};
+use crate::domain::clock::Clock;
 use crate::identity::{Identity, Peers};
 use crate::keys::Signer as _;
-use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
+use crate::proxy::downstream::http::{
+    Listeners, Published, ServeParts, ServerTls, WebCertificate, serve as serve_http,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Serves until a signal asks for the end. `tell` gets what the operator must read, among it one line for each
@@ -41,6 +44,10 @@ pub async fn serve(
     // A port in use is found before the log is touched; connections wait until all of it stands.
     let listeners = Listeners::bind(&config.listen).await?;
     let admin = AdminSocket::of(&config).await?;
+    let certificate = match config.listen.certificate.clone() {
+        Some(files) => Some(WebCertificate::open(files, Clock::system())?),
+        None => None,
+    };
     if let Some(file) = &config.address_file {
         // Of a gateway that ended at once; whoever waits for the file must not read it. Mostly there is none.
         let _ = fs::remove_file(file);
@@ -50,7 +57,7 @@ pub async fn serve(
         return Ok(());
     };
     let core = core?;
-    let tls = match tls(&config, &core.identity) {
+    let tls = match tls(&config, &core.identity, certificate) {
         Ok(tls) => tls,
         Err(error) => {
             core.finish().await;
@@ -101,8 +108,19 @@ pub async fn serve(
     Ok(())
 }
 
-/// TLS for its listener, by the gateway's own SVID.
-fn tls(config: &Config, identity: &Identity) -> Result<Option<rustls::ServerConfig>, StartError> {
+/// TLS for its listener, by a certificate of its own or by the gateway's SVID.
+fn tls(
+    config: &Config,
+    identity: &Identity,
+    certificate: Option<Arc<WebCertificate>>,
+) -> Result<Option<ServerTls>, StartError> {
+    if let Some(certificate) = certificate {
+        let server = certificate.server().map_err(|error| StartError::System {
+            what: "the TLS listener can't be set up",
+            source: std::io::Error::other(error),
+        })?;
+        return Ok(Some(ServerTls::Web(server, certificate)));
+    }
     let (Some(mtls), Some(tls)) = (&config.admission.mtls, identity.tls()) else { return Ok(None) };
     if config.listen.tls.is_none() {
         return Ok(None);
@@ -113,7 +131,7 @@ fn tls(config: &Config, identity: &Identity) -> Result<Option<rustls::ServerConf
             "nobody of the trust domain `{domain}` is let in before the SPIRE agent hands over its bundle"
         );
     }
-    Ok(Some(tls.server(&Peers::TrustDomains(domains))?))
+    Ok(Some(ServerTls::Svid(tls.server(&Peers::TrustDomains(domains))?)))
 }
 
 /// `http://<address>/mcp/<server>`, `https://<address>/mcp/<server>`, and `unix:<path>:/mcp/<server>`.

@@ -13,6 +13,7 @@ use std::time::Duration;
 mod diagnostic;
 mod environment;
 mod evidence;
+mod listener;
 mod located;
 mod oidc;
 mod raw;

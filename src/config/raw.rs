@@ -8,6 +8,7 @@ use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
+use super::listener::Tls;
 use super::located::{At, range};
 use super::oidc::Oidc;
 use super::texts::Texts;
@@ -58,11 +59,12 @@ pub(super) struct Raw {
 pub(super) struct Listen {
     /// Loopback address and port for HTTP, such as `127.0.0.1:8080`; port 0 takes any free one.
     pub(super) tcp: Option<At<String>>,
-    /// Address and port for HTTP on TLS, such as `0.0.0.0:8443`, for clients with an SVID; needs `admission.mtls`.
-    pub(super) tls: Option<At<String>>,
+    /// HTTP on TLS: an address and port such as `0.0.0.0:8443`, for clients with an SVID (`admission.mtls`), or a mapping
+    /// with a certificate, for clients with a bearer token (`admission.oidc`).
+    pub(super) tls: Option<At<Tls>>,
     /// Path of a Unix socket for HTTP.
     pub(super) unix: Option<At<String>>,
-    /// Names that the `Host` header may have besides the loopback names.
+    /// Names that the `Host` header may have besides the loopback names, on `tcp` and `tls` alike.
     #[serde(default)]
     pub(super) allowed_hosts: Vec<At<String>>,
     /// Origins that a browser may call from, such as `http://localhost:6274`; none by default.

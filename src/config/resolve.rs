@@ -110,7 +110,8 @@ impl Resolver<'_> {
         let texts = |list: &[At<String>]| list.iter().map(|item| item.value.clone()).collect();
         ListenConfig {
             tcp: listen.tcp.as_ref().and_then(|tcp| self.loopback(tcp)),
-            tls: listen.tls.as_ref().and_then(|tls| self.address(tls)),
+            tls: listen.tls.as_ref().and_then(|tls| self.address(tls.value.0.address.as_ref()?)),
+            certificate: listen.tls.as_ref().and_then(|tls| self.certificate(tls, &listen.allowed_hosts)),
             unix: self.optional_path(listen.unix.as_ref()),
             allowed_hosts: texts(&listen.allowed_hosts),
             allowed_origins: texts(&listen.allowed_origins),

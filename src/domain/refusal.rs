@@ -79,6 +79,8 @@ reasons!(
         SvidNotAllowed => "svid_not_allowed",
         /// The certificate of the connection is not valid at this moment.
         SvidExpired => "svid_expired",
+        /// The chain of the connection's certificate does not lead to the trust bundle of this moment: its CA was revoked.
+        SvidNotBelieved => "svid_not_believed",
         /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
         Origin => "origin_not_allowed",
         /// A bearer token that is malformed, forged, expired, for another audience, or of nobody that is believed.

@@ -52,13 +52,25 @@ pub struct HttpConfig {
     pub spiffe_ids: Vec<SpiffeId>,
 }
 
+/// A certificate chain and its private key, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key, which nobody else may read.
+    pub key: PathBuf,
+}
+
 /// Where clients connect under `serve`.
 #[derive(Debug, Clone, Default)]
 pub struct ListenConfig {
     /// TCP address; port 0 takes any free one.
     pub tcp: Option<SocketAddr>,
-    /// TLS address, on which clients must show an X.509-SVID; port 0 takes any free one.
+    /// TLS address; port 0 takes any free one.
     pub tls: Option<SocketAddr>,
+    /// What is shown there as on the web, clients then being asked for a bearer token. Without it the gateway shows its
+    /// own SVID there, and clients must show theirs.
+    pub certificate: Option<CertificateFiles>,
     /// Path of a Unix socket.
     pub unix: Option<PathBuf>,
     /// Names that `Host` may have besides the loopback names of a loopback listener. Without a port any port will do.

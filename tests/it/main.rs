@@ -23,6 +23,7 @@ mod leaks;
 mod limits;
 mod mtls;
 mod mtls_admission;
+mod mtls_revocation;
 mod oidc;
 mod policy;
 mod puppet;
@@ -40,6 +41,7 @@ mod stdio;
 mod telemetry;
 mod upstream;
 mod verify;
+mod web_tls;
 
 #[path = "../support/mod.rs"]
 mod support;

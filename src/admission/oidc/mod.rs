@@ -126,7 +126,10 @@ impl Admission {
         origin: &Origin,
         authorization: Option<&[u8]>,
     ) -> Result<Admitted, AdmissionRefusal> {
-        let token = authorization.and_then(bootstrap::bearer).filter(|token| token.contains(&b'.'));
+        let token = authorization.and_then(bootstrap::bearer);
+        // What else a bearer could be counts on this machine alone.
+        let only = matches!(origin, Origin::Web(_));
+        let token = token.filter(|token| only || token.contains(&b'.'));
         let (Some(bearers), Some(token), false) = (&self.bearers, token, self.asks_otherwise(origin)) else {
             return self.admit(origin, authorization).await;
         };
@@ -164,7 +167,7 @@ impl Admission {
         match origin {
             Origin::Parent | Origin::Tls(..) => true,
             Origin::Unix(_) => self.peer.is_some(),
-            Origin::Tcp(_) => false,
+            Origin::Tcp(_) | Origin::Web(_) => false,
         }
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
         AdmissionRefusal::TlsHandshake | AdmissionRefusal::SvidNotAllowed => {
             (StatusCode::FORBIDDEN, "this SPIFFE ID is not admitted")
         }
-        AdmissionRefusal::SvidExpired => (
+        AdmissionRefusal::SvidExpired | AdmissionRefusal::SvidNotBelieved => (
             StatusCode::UNAUTHORIZED,
             "the client certificate is not valid now: connect anew with a valid one",
         ),
@@ -120,7 +120,7 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
         }
     };
     let mut response = refused(status, message);
-    if reason == AdmissionRefusal::SvidExpired {
+    if matches!(reason, AdmissionRefusal::SvidExpired | AdmissionRefusal::SvidNotBelieved) {
         // Nothing on this connection can be admitted any more.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -22,6 +22,7 @@ use crate::proxy::upstream::Connector;
 
 mod accept;
 mod answer;
+mod certificate;
 mod checks;
 mod events;
 mod listen;
@@ -31,6 +32,7 @@ mod service;
 
 use resource::Resource;
 
+pub use certificate::{CertificateError, WebCertificate};
 pub use listen::{BindError, Listeners, SocketFile, bind_unix};
 
 /// What a listener tells about the gateway to anyone.
@@ -41,6 +43,15 @@ pub trait Published: Send + Sync + fmt::Debug {
     fn jwks_max_age(&self) -> Duration;
     /// Whether calls can be served now; else why not, in words fit for strangers.
     fn ready(&self) -> Result<(), &'static str>;
+}
+
+/// What the TLS listener shows and asks for.
+#[derive(Debug)]
+pub enum ServerTls {
+    /// By SVIDs: demands and verifies a certificate of every client.
+    Svid(rustls::ServerConfig),
+    /// As on the web: asks for no certificate, but for a bearer token at every request.
+    Web(rustls::ServerConfig, Arc<WebCertificate>),
 }
 
 /// What `serve` needs.
@@ -54,8 +65,8 @@ pub struct ServeParts {
     pub connectors: BTreeMap<ServerName, Connector>,
     /// Bound, not accepting yet.
     pub listeners: Listeners,
-    /// TLS for its listener: demands and verifies a certificate of every client. Without it that listener is closed.
-    pub tls: Option<rustls::ServerConfig>,
+    /// TLS for its listener. Without it that listener is closed.
+    pub tls: Option<ServerTls>,
     /// Where clients find the JWKS, if they are to be told in the handshake.
     pub jwks_url: Option<Arc<str>>,
     /// The same for those on TLS.

@@ -11,6 +11,7 @@ use super::Server;
 use super::answer::{self, Body, SESSION_ID};
 use super::checks::{self, AllowList, Version};
 use super::events;
+use super::resource::Resource;
 use crate::admission::{Listener, Origin};
 use crate::domain::admitted::Admitted;
 use crate::domain::ids::ServerName;
@@ -60,7 +61,8 @@ impl Server {
         if !allow.admits(&head.headers, head.uri.authority()) {
             return self.not_from_here(listener);
         }
-        if let Some(page) = self.resource.as_ref().and_then(|told| told.metadata(path, &head.headers)) {
+        let page = self.told(origin).and_then(|(told, scheme)| told.metadata(path, &head.headers, scheme));
+        if let Some(page) = page {
             let readable = matches!(head.method, Method::GET | Method::HEAD);
             return if readable { page } else { answer::method_not_allowed("GET, HEAD") };
         }
@@ -74,14 +76,14 @@ impl Server {
         let admitted = match self.admission.admit_request(origin, authorization).await {
             Ok(admitted) => admitted,
             // Admission counted it.
-            Err(reason) => return self.turned_away(reason, listener, path, &head.headers),
+            Err(reason) => return self.turned_away(reason, origin, path, &head.headers),
         };
         let Some((name, connector)) = self.find(named) else {
             return answer::refused(StatusCode::NOT_FOUND, "no tool server has this name");
         };
         let transport = match origin {
             Origin::Unix(_) => Transport::Unix,
-            Origin::Tls(_) => Transport::Tls,
+            Origin::Tls(_) | Origin::Web(_) => Transport::Tls,
             Origin::Tcp(_) | Origin::Parent => Transport::Tcp,
         };
         let jwks = if transport == Transport::Tls { &self.jwks_url_tls } else { &self.jwks_url };
@@ -101,19 +103,30 @@ impl Server {
     fn turned_away(
         &self,
         reason: AdmissionRefusal,
-        listener: Listener,
+        origin: &Origin,
         path: &str,
         headers: &HeaderMap,
     ) -> Response<Body> {
-        let tcp = listener == Listener::Tcp;
+        let tcp = matches!(origin, Origin::Tcp(_));
         let mut response = answer::not_admitted(reason, self.bearer && tcp);
         let asks =
             response.status() == StatusCode::UNAUTHORIZED || reason == AdmissionRefusal::InsufficientScope;
-        let resource = self.resource.as_ref().filter(|_| tcp && asks);
-        if let Some(challenge) = resource.and_then(|told| told.challenge(reason, path, headers)) {
+        let told = self.told(origin).filter(|_| asks && !matches!(origin, Origin::Unix(_)));
+        let challenge = told.and_then(|(told, scheme)| told.challenge(reason, path, headers, scheme));
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+
+    /// Where tokens come from, and the scheme by which the gateway is called, where a token could help.
+    fn told(&self, origin: &Origin) -> Option<(&Resource, &'static str)> {
+        let scheme = match origin {
+            Origin::Tls(_) | Origin::Parent => return None,
+            Origin::Web(_) => "https",
+            Origin::Tcp(_) | Origin::Unix(_) => "http",
+        };
+        self.resource.as_ref().map(|resource| (resource, scheme))
     }
 
     fn not_from_here(&self, listener: Listener) -> Response<Body> {

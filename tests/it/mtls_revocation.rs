@@ -1,0 +1,48 @@
+//! An authority that is revoked while the connections of those stand whom it has signed.
+
+use std::io::Read as _;
+
+use crate::gateway::{is_kind, wait_for};
+use crate::mtls_admission::{
+    ALICE, ANY_OF_ORG, BOB, Workload, add, adds, gateway, headers, is_cut_off, wait_for_refusal,
+};
+use crate::raw::begin;
+use crate::spire::ID;
+use crate::support::authority::{Authority, Leaf};
+use crate::support::workload_api::Agent;
+
+#[test]
+fn a_revoked_authority_ends_the_connections_of_whom_it_has_signed_and_no_others() {
+    let (kept, revoked) = (Authority::new("example.org"), Authority::new("example.org"));
+    let svid = kept.svid(&Leaf::of(ID));
+    let ours = Agent::serving(svid.clone().bundle(&[kept.root(), revoked.root()]));
+    let gateway = gateway(&ours, ANY_OF_ORG);
+    // Both believe the gateway, whatever signed their own.
+    let alice = Workload::with(revoked.svid(&Leaf::of(ALICE)).bundle(&[kept.root(), revoked.root()]));
+    let bob = Workload::with(kept.svid(&Leaf::of(BOB)));
+    let (of_alice, of_bob) = (alice.open(&gateway), bob.open(&gateway));
+    let mut connection = alice.connect(&gateway);
+    assert!(adds(&add(&mut connection, &of_alice)));
+    let mut bobs = bob.connect(&gateway);
+    assert_eq!(add(&mut bobs, &of_bob).status, 200);
+    let (head, mut stream) = begin(alice.connect(&gateway), "GET /mcp/demo", &headers(&of_alice), b"");
+    assert_eq!(head.status, 200, "{head:?}");
+
+    ours.serve(svid.bundle(&[kept.root()]));
+    let refused = wait_for("the end of the authority", || {
+        let answer = add(&mut connection, &of_alice);
+        (answer.status != 200).then_some(answer)
+    });
+    assert_eq!((refused.status, refused.header("connection")), (401, Some("close")), "{refused:?}");
+    wait_for_refusal(&gateway, "svid_not_believed");
+    // The stream that was open is cut, in whatever way.
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).ok();
+    is_cut_off(alice.connect(&gateway));
+    // Alice herself is let in as before: it is her certificate that counts for nothing.
+    let ended = |record: &serde_json::Value| is_kind(record, "session-close");
+    assert!(!gateway.records().iter().any(ended));
+    alice.renew(&gateway, kept.svid(&Leaf::of(ALICE)));
+    assert!(adds(&add(&mut alice.connect(&gateway), &of_alice)));
+    assert_eq!(add(&mut bobs, &of_bob).status, 200, "who was signed by another is not asked to come anew");
+}
