@@ -344,10 +344,11 @@ fn anonymous_is_evidence_for_loopback_tcp_and_for_nothing_else() {
 #[test]
 fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
     let rest = "listen: { tcp: \"127.0.0.1:0\" }\nservers: { a: { command: a } }\nadmission: { oidc: ";
-    let good = "[{ issuer: \"https://login.example.org\", audience: chancery, groups: { claim: roles } }] }";
+    let good = "[{ issuer: \"https://login.example.org\", audience: chancery, claims: [team], groups: { claim: roles } }] }";
     let config = parse(&format!("{rest}{good}")).unwrap();
     let [issuer] = config.admission.oidc.as_slice() else { panic!("{config:?}") };
     assert_eq!(issuer.algorithms, admission::Algorithm::ALL);
+    assert_eq!(issuer.claims, ["team"]);
     assert_eq!((issuer.groups.as_ref().unwrap().prefix.as_str(), issuer.allow_private), ("oidc:", false));
     for (entry, told) in [
         ("{ issuer: \"http://login.example.org\", audience: a }", "is not https"),
@@ -357,6 +358,8 @@ fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
         ("{ issuer: \"https://a.org\" }", "audience"),
         ("{ issuer: \"https://a.org\", audience: a, algorithms: [HS256] }", "`HS256` is not accepted"),
         ("{ issuer: \"https://a.org\", audience: a, scopes: [\"a b\"] }", "is not a scope"),
+        ("{ issuer: \"https://a.org\", audience: a, claims: [x, x] }", "`x` can't be let through"),
+        ("{ issuer: \"https://a.org\", audience: a, claims: [\"\"] }", "can't be let through"),
         ("{ issuer: \"https://a.org\", audience: a, jwks_url: \"http://a.org\" }", "is not https"),
         (
             "{ issuer: \"https://a.org\", audience: a, groups: { claim: g, prefix: \"uid:\" } }",
