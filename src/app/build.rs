@@ -1,6 +1,7 @@
 //! Wires a gateway together, in an order that leaves nothing half-started: whatever can be refused is, before the
 //! log is opened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::StartError;
@@ -11,14 +12,15 @@ use crate::admission::{Admission, TrustDomains, bootstrap};
 use crate::attest::{GatewayInfo, Log};
 use crate::config::Config;
 use crate::domain::clock::Clock;
-use crate::domain::ids::GatewayRunId;
+use crate::domain::ids::{GatewayRunId, ServerName};
 use crate::domain::random;
 use crate::gate::{self, Gate};
 use crate::identity::{Identity, SpiffeTls};
 use crate::keys::{PublicKeySource, Signer, TrustBundle};
 use crate::policy::EngineStore;
+use crate::proxy::config::ServerKind;
 use crate::telemetry::Telemetry;
-use crate::token::{self, Issuer, Verifier};
+use crate::token::{self, IdentityConfig, Issuer, Verifier};
 use tokio_util::sync::CancellationToken;
 
 /// A gateway that could serve now.
@@ -85,6 +87,7 @@ pub(super) async fn core(
         config: gate::Config {
             max_lifetime: config.session.max_lifetime,
             idle_timeout: config.session.idle_timeout,
+            forward_identity: told_who_calls(config),
             ..gate::Config::default()
         },
     });
@@ -93,6 +96,15 @@ pub(super) async fn core(
     let upkeep =
         upkeep::spawn(&gate, &admission, &identity, summary, config.refusal_summary, recorder, &stop);
     Ok(Core { gate, admission, identity, log, telemetry, upkeep, stop })
+}
+
+/// The tool servers that are told who calls them.
+fn told_who_calls(config: &Config) -> BTreeMap<ServerName, IdentityConfig> {
+    let told = config.servers.iter().filter_map(|(name, server)| match &server.kind {
+        ServerKind::Http(http) => Some((name.clone(), http.forward_identity.clone()?)),
+        ServerKind::Child(_) => None,
+    });
+    told.collect()
 }
 
 impl Core {

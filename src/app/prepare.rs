@@ -10,10 +10,13 @@ use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
+use crate::domain::secret::Secret;
 use crate::identity::{Identity, SpiffeTls};
+use crate::keys::Signer;
 use crate::policy::{Catalogue, Engine, PolicySources, ToolDefinition};
 use crate::proxy::config::{ServerConfig, ServerKind};
 use crate::proxy::upstream::{Connector, ProbeError, probe};
+use crate::token::{self, Issuer, OnBehalfOf};
 
 /// What was found in order.
 #[derive(Debug)]
@@ -35,10 +38,11 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
     let shown = Shown::below(&config.state_dir);
     let identity = shown_to_servers(config).await?;
     let tls = identity.as_ref().and_then(|identity| identity.tls());
+    let asker = Asker { tls, issuer: identity.as_ref().map(issuer) };
     // Without policies everything is refused, whatever the tools are.
     let catalogue = match sources.files.is_empty() {
         true => Catalogue::default(),
-        false => tools(config, &shown, tls).await?,
+        false => tools(config, &shown, &asker).await?,
     };
     let (engine, warnings) = Engine::compile(&sources, &catalogue).map_err(StartError::Policies)?;
     for warning in warnings {
@@ -58,20 +62,45 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
 pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue, StartError> {
     commands(config, env)?;
     let identity = shown_to_servers(config).await?;
-    tools(config, &Shown::below(&config.state_dir), identity.as_ref().and_then(|identity| identity.tls()))
-        .await
+    let tls = identity.as_ref().and_then(|identity| identity.tls());
+    let asker = Asker { tls, issuer: identity.as_ref().map(issuer) };
+    tools(config, &Shown::below(&config.state_dir), &asker).await
+}
+
+/// As whom tool servers are asked for their tools.
+struct Asker<'a> {
+    tls: Option<&'a SpiffeTls>,
+    issuer: Option<Issuer>,
+}
+
+fn issuer(identity: &Arc<Identity>) -> Issuer {
+    let signer: Arc<dyn Signer> = Arc::<Identity>::clone(identity);
+    Issuer::new(signer, Clock::system(), token::Config::default())
 }
 
 /// The identity, if a tool server asks for it; else it is opened last of all.
 async fn shown_to_servers(config: &Config) -> Result<Option<Arc<Identity>>, StartError> {
     let asks = |server: &ServerConfig| match &server.kind {
-        ServerKind::Http(http) => !http.spiffe_ids.is_empty(),
+        ServerKind::Http(http) => !http.spiffe_ids.is_empty() || http.forward_identity.is_some(),
         ServerKind::Child(_) => false,
     };
     if !config.servers.values().any(asks) {
         return Ok(None);
     }
     Ok(Some(Identity::open(&config.identity, Clock::system()).await?))
+}
+
+impl Asker<'_> {
+    /// What `server` is shown, if it is to be told who asks: the gateway itself, on nobody's behalf.
+    fn authorization(&self, server: &ServerConfig) -> Result<Option<Secret>, ProbeError> {
+        let (ServerKind::Http(http), Some(issuer)) = (&server.kind, &self.issuer) else { return Ok(None) };
+        let Some(forward) = &http.forward_identity else { return Ok(None) };
+        let issued = issuer.issue_identity(OnBehalfOf::Gateway, forward).map_err(|error| {
+            let why = format!("can't be told who asks: {error}");
+            ProbeError::Protocol { server: server.name.to_string(), why }
+        })?;
+        Ok(Some(issued.authorization))
+    }
 }
 
 fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
@@ -84,12 +113,12 @@ fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn tools(config: &Config, shown: &Shown, tls: Option<&SpiffeTls>) -> Result<Catalogue, StartError> {
+async fn tools(config: &Config, shown: &Shown, asker: &Asker<'_>) -> Result<Catalogue, StartError> {
     let servers = config.servers.values();
     let asked = servers.map(|server| async move {
         let known = match shown.load(server) {
             Some(known) => Ok(known),
-            None => ask(server, &config.limits, shown, tls).await,
+            None => ask(server, &config.limits, shown, asker).await,
         };
         (server.name.clone(), known)
     });
@@ -117,9 +146,10 @@ async fn ask(
     server: &ServerConfig,
     limits: &Limits,
     shown: &Shown,
-    tls: Option<&SpiffeTls>,
+    asker: &Asker<'_>,
 ) -> Result<Vec<ToolDefinition>, ProbeError> {
-    let probed = probe(server, limits, tls).await?;
+    let authorization = asker.authorization(server)?;
+    let probed = probe(server, limits, asker.tls, authorization).await?;
     let mut tools = Vec::with_capacity(probed.tools.len());
     for entry in &probed.tools {
         match ToolDefinition::from_list_entry(entry) {

@@ -21,6 +21,7 @@ mod draft;
 pub mod dsse;
 mod error;
 mod gateway;
+mod identity_token;
 mod labels;
 mod log;
 pub mod predicate;

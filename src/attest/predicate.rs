@@ -20,6 +20,7 @@ pub use super::gateway::{
     GatewayStart, GatewayStop, KeyChange, KeyRef, LogGap, PolicyChange, PolicyFile, RefusalCount,
     RefusalSummary, TornTail,
 };
+pub use super::identity_token::{IdentityToken, IdentityTokenClaims};
 pub use super::labels::{CloseReason, Direction, GapCause};
 
 /// The body of a record; its variant names the `predicateType`.
@@ -32,6 +33,8 @@ pub enum Predicate {
     Decision(Decision),
     /// A session's current token was replaced.
     SessionRenew(SessionRenew),
+    /// The session's tool server is told who calls it.
+    IdentityToken(IdentityToken),
     /// A session ended.
     SessionClose(SessionClose),
     /// A run of the gateway began. Written by the log itself.
@@ -55,6 +58,7 @@ impl Predicate {
             Self::SessionOpen(_) => "session-open",
             Self::Decision(_) => "decision",
             Self::SessionRenew(_) => "session-renew",
+            Self::IdentityToken(_) => "identity-token",
             Self::SessionClose(_) => "session-close",
             Self::GatewayStart(_) => "gateway-start",
             Self::GatewayStop(_) => "gateway-stop",
@@ -78,6 +82,7 @@ impl Predicate {
         match self {
             Self::SessionOpen(open) => Some(&open.key),
             Self::SessionRenew(renew) => Some(&renew.key),
+            Self::IdentityToken(identity) => Some(&identity.key),
             _ => None,
         }
     }
@@ -359,7 +364,7 @@ pub fn clip(text: &str) -> String {
 }
 
 /// A key as it stands in records.
-fn key_ref<S: serde::Serializer>(key: &PublicSvid, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn key_ref<S: serde::Serializer>(key: &PublicSvid, serializer: S) -> Result<S::Ok, S::Error> {
     KeyRef::of(key).serialize(serializer)
 }
 

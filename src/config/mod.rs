@@ -25,6 +25,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod upstream;
 mod values;
 
 pub use diagnostic::{ConfigError, Mistake};

@@ -12,6 +12,7 @@ use super::listener::Tls;
 use super::located::{At, range};
 use super::oidc::Oidc;
 use super::texts::Texts;
+use super::upstream::{ForwardIdentity, Header};
 
 /// Configuration of chancery, an authorization gateway for the Model Context Protocol.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -93,13 +94,15 @@ pub(super) struct Server {
     pub(super) cwd: Option<At<String>>,
     /// A streamable HTTP endpoint, instead of a command.
     pub(super) url: Option<At<String>>,
-    /// Headers sent with every request to the URL; `${NAME}` takes an environment variable.
+    /// Headers sent with every request to the URL: text, where `${NAME}` takes an environment variable, or `file: PATH`.
     #[serde(default)]
-    pub(super) headers: BTreeMap<At<String>, At<String>>,
+    pub(super) headers: BTreeMap<At<String>, At<Header>>,
     /// The SPIFFE ID, or a list of them, that the server at the URL must prove by its SVID. The gateway shows it its own,
     /// so this needs `identity: spire`; the web's authorities are then not asked.
     #[serde(default)]
     pub(super) spiffe_id: Texts,
+    /// Tells the server at the URL who calls it. Off by default.
+    pub(super) forward_identity: Option<At<ForwardIdentity>>,
 }
 
 /// The attestation log.

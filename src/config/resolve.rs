@@ -42,7 +42,7 @@ impl Resolver<'_> {
         Config {
             listen: self.listen(raw),
             address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
-            servers: self.servers(&raw.servers),
+            servers: self.servers(&raw.servers, raw.session.audience.as_deref()),
             policies: raw.policies.0.iter().map(|path| self.path(path)).collect(),
             named_admin_socket: self.optional_path(raw.admin.socket.as_ref()),
             log,

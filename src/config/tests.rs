@@ -6,7 +6,7 @@ use std::time::Duration;
 use miette::Diagnostic as _;
 
 use super::*;
-use crate::proxy::config::ServerKind;
+use crate::proxy::config::{HeaderSource, ServerKind};
 
 fn env() -> Environment {
     Environment::of([("HOME", "/home/ada"), ("API_KEY", "k3y")])
@@ -78,7 +78,10 @@ fn a_whole_file_is_resolved_with_defaults_and_paths_relative_to_it() {
         other => panic!("{other:?}"),
     }
     match kind("remote") {
-        ServerKind::Http(http) => assert_eq!(http.headers["Authorization"].expose(), "Bearer k3y"),
+        ServerKind::Http(http) => match &http.headers["Authorization"] {
+            HeaderSource::Text(text) => assert_eq!(text.expose(), "Bearer k3y"),
+            HeaderSource::File { .. } => panic!("a file"),
+        },
         other => panic!("{other:?}"),
     }
     assert!(!format!("{:?}", kind("remote")).contains("k3y"));

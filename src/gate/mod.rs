@@ -6,7 +6,7 @@
 //! of sending; nothing else ever leaves.
 //!
 //! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
-//!   `renew`: a session's beginning and its token; `filter`, `catalog`: lists and what they teach.
+//!   `renew`: a session's beginning and its token; `forward`: what its tool server is told of it; `filter`, `catalog`: lists and what they teach.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
 //! - `view`: what an operator is shown of a session.
@@ -23,6 +23,7 @@ mod config;
 mod decide;
 mod denial;
 mod filter;
+mod forward;
 mod handshake;
 mod house;
 mod inbound;
@@ -59,6 +60,7 @@ use session::Shared;
 pub use catalog::{CatalogueSink, FixedCatalogue, Learned};
 pub use config::{Config, HiddenTools};
 pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};
+pub use forward::NoIdentity;
 pub use house::{Counts, Parts};
 pub use meter::Allowance;
 pub use permit::{Delivery, Outgoing, Permit, ToClient, ToServer, Withdrawn};

@@ -26,6 +26,7 @@ use crate::wire::RequestId;
 use super::asked::{Asked, AskedKind};
 use super::catalog::{OwnLists, SeenTools};
 use super::denial::Denial;
+use super::forward::Forwarding;
 use super::house::House;
 use super::pending::Pending;
 use super::permit::Claim;
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     /// Held while a token is renewed.
     pub(super) renewal: tokio::sync::Mutex<()>,
     pub(super) core: Mutex<Core>,
+    /// Where the tool server is told who calls.
+    pub(super) forwarding: Option<Forwarding>,
     ended: CancellationToken,
     /// Milliseconds since the epoch.
     active: AtomicI64,
@@ -153,6 +156,8 @@ impl Shared {
             own: OwnLists::default(),
             mismatch: None,
         };
+        let forwards = house.parts.config.forward_identity.get(&route.server);
+        let forwarding = forwards.map(|to| Forwarding::new(to, &admitted));
         Self {
             id,
             route,
@@ -163,6 +168,7 @@ impl Shared {
             chain: Chain::for_session(id),
             renewal: tokio::sync::Mutex::new(()),
             core: Mutex::new(core),
+            forwarding,
             ended: CancellationToken::new(),
             active: AtomicI64::new(now.as_millis()),
         }

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
+use crate::token::IdentityConfig;
 
 /// One configured tool server.
 #[derive(Debug, Clone)]
@@ -46,10 +47,26 @@ pub struct HttpConfig {
     /// Its MCP endpoint, `http` or `https`; nothing is ever sent to another origin.
     pub url: Url,
     /// Headers sent with every request to it, such as its own `Authorization`.
-    pub headers: BTreeMap<String, Secret>,
+    pub headers: BTreeMap<String, HeaderSource>,
     /// Who the server must prove to be by its SVID, shown the gateway's own; the web's authorities are then not asked.
     /// Empty for plain HTTP and for HTTPS as on the web.
     pub spiffe_ids: Vec<SpiffeId>,
+    /// How the server is told who calls it, if it is.
+    pub forward_identity: Option<IdentityConfig>,
+}
+
+/// Where a configured header's value comes from.
+#[derive(Debug, Clone)]
+pub enum HeaderSource {
+    /// The configuration.
+    Text(Secret),
+    /// A file that others can't read; looked at again when it changes.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What stands before its content, such as `Bearer `.
+        prefix: String,
+    },
 }
 
 /// A certificate chain and its private key, as PEM.

@@ -1,15 +1,23 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, trouble, oidc, spire."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, trouble, forward, oidc, spire."""
 
 import sys
 
 import everything
 import filesystem
+import forward
 import oidc_checks
 import spire_checks
 import trouble
 from harness import CHANCERY, Checks
 
-GROUPS = {"everything": everything, "filesystem": filesystem, "trouble": trouble, "oidc": oidc_checks, "spire": spire_checks}
+GROUPS = {
+    "everything": everything,
+    "filesystem": filesystem,
+    "trouble": trouble,
+    "forward": forward,
+    "oidc": oidc_checks,
+    "spire": spire_checks,
+}
 
 
 def main():

@@ -2,6 +2,7 @@
 
 mod bearers;
 mod decisions;
+mod forwarding;
 mod lists;
 mod revocation;
 mod server;
