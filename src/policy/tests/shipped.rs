@@ -11,6 +11,7 @@ macro_rules! shipped {
 fn shipped(file: &str) -> Engine {
     let all = shipped!(
         "starter.cedar",
+        "examples/by-token.cedar",
         "examples/deny-with-reason.cedar",
         "examples/path-prefix.cedar",
         "examples/per-client.cedar",
@@ -46,6 +47,30 @@ fn the_starter_set_opens_lists_and_reads_for_the_local_user_and_no_more() {
     let salt = Salt::from_bytes([0; 16]);
     let query = Query { session: &session, action: Action::SessionOpen, now: NOW, calls: 0, salt: &salt };
     assert_eq!(effect(&engine.decide(&query)), "not_permitted");
+}
+
+#[test]
+fn the_token_example_goes_by_groups_and_claims() {
+    let engine = shipped("examples/by-token.cedar");
+    let ask = |groups: &[&str], claims: &[(&str, &str)], name, arguments: &str| {
+        let mut facts = facts("filesystem");
+        facts.groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let claims = claims.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        facts.claims = std::sync::Arc::new(claims.collect());
+        let session = engine.session_principal(&facts);
+        let salt = Salt::from_bytes([0; 16]);
+        let action = Action::ToolCall { name, arguments: Some(arguments.as_bytes()) };
+        effect(&engine.decide(&Query { session: &session, action, now: NOW, calls: 0, salt: &salt }))
+            .to_owned()
+    };
+    let (read, write) = (path("/a"), r#"{"path":"/a","content":""}"#);
+    assert_eq!(ask(&["oidc:staff"], &[], "read_text_file", &read), "allow");
+    assert_eq!(ask(&["oidc:guests"], &[("department", "lab")], "read_text_file", &read), "not_permitted");
+    assert_eq!(ask(&[], &[("department", "lab")], "write_file", write), "allow");
+    assert_eq!(ask(&["oidc:staff"], &[("department", "office")], "write_file", write), "not_permitted");
+    assert_eq!(ask(&["oidc:staff"], &[], "write_file", write), "not_permitted");
+    let contractor = [("department", "lab"), ("contractor", "true")];
+    assert_eq!(ask(&[], &contractor, "write_file", write), "forbidden");
 }
 
 #[test]
