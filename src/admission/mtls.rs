@@ -80,6 +80,8 @@ pub struct MtlsConfig {
     pub trust_domains: Vec<String>,
     /// SPIFFE IDs; empty: every one of `trust_domains`.
     pub spiffe_ids: Vec<SpiffeIdPattern>,
+    /// Policies know a workload by its SPIFFE ID alone, not by the folders of its path.
+    pub without_groups: bool,
 }
 
 impl MtlsConfig {
@@ -169,7 +171,11 @@ pub(super) fn judge(
     if !bundle.is_some_and(|bundle| svid.leads_to(&bundle, now)) {
         return Err(AdmissionRefusal::SvidNotBelieved);
     }
-    Ok((svid.evidence.clone(), svid.not_after))
+    let mut evidence = svid.evidence.clone();
+    if config.without_groups {
+        evidence.groups = Arc::default();
+    }
+    Ok((evidence, svid.not_after))
 }
 
 /// Whether anyone could be let in as `id` now.
@@ -189,6 +195,7 @@ mod tests {
         MtlsConfig {
             trust_domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             spiffe_ids: ids.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            without_groups: false,
         }
     }
 

@@ -61,7 +61,7 @@ impl Resolver<'_> {
             mtls.trust_domains.iter().filter_map(|domain| self.trust_domain(domain)).collect();
         let patterns = mtls.spiffe_ids.iter();
         let spiffe_ids = patterns.filter_map(|pattern| self.pattern(pattern, &mtls.trust_domains)).collect();
-        MtlsConfig { trust_domains, spiffe_ids }
+        MtlsConfig { trust_domains, spiffe_ids, without_groups: mtls.path_groups == Some(false) }
     }
 
     fn trust_domain(&mut self, raw: &At<String>) -> Option<String> {

@@ -217,6 +217,9 @@ pub(super) struct Mtls {
     /// SPIFFE IDs, each whole or ending in `/*`, which stands for everything below: `spiffe://example.org/agents/*`.
     #[serde(default)]
     pub(super) spiffe_ids: Vec<At<String>>,
+    /// Whether a workload is, in policies, in the groups of its SPIFFE ID's folders: `spiffe://example.org/agents/alice` in
+    /// `Mcp::Group::"spiffe://example.org/agents"` and `Mcp::Group::"spiffe://example.org"`. True by default.
+    pub(super) path_groups: Option<bool>,
 }
 
 /// Which local processes are let in.

@@ -30,6 +30,7 @@ mod policy;
 mod puppet;
 mod raw;
 mod session_cli;
+mod session_open;
 mod spire;
 mod spire_agent;
 mod spire_choice;

@@ -186,7 +186,7 @@ pub(crate) fn adds(answer: &Answer) -> bool {
 }
 
 /// Reads a stream to its last chunk.
-fn ends_in_order(mut events: impl Read) {
+pub(crate) fn ends_in_order(mut events: impl Read) {
     let mut rest = Vec::new();
     while !rest.ends_with(b"0\r\n\r\n") {
         let mut byte = [0];
@@ -314,35 +314,6 @@ fn an_svid_that_ends_mid_connection_admits_nothing_more_and_the_next_one_goes_on
 
     alice.renew(&gateway, authority.svid(&Leaf::of(ALICE)));
     assert!(adds(&add(&mut alice.connect(&gateway), &session)));
-}
-
-#[test]
-fn a_trust_domain_that_is_not_believed_any_more_ends_its_sessions_and_connections() {
-    let (authority, partner) = (Authority::new("example.org"), Authority::new("example.net"));
-    let svid = authority.svid(&Leaf::of(ID));
-    let ours = Agent::serving(
-        X509SvidResponse::from(svid.clone()).federated("example.net", partner.root().to_vec()),
-    );
-    let gateway = gateway(&ours, "trust_domains: [example.org, example.net]");
-    let foreign = X509SvidResponse::from(partner.svid(&Leaf::of("spiffe://example.net/agents/eve")));
-    let eve = Workload::with(foreign.federated("example.org", authority.root().to_vec()));
-    let session = eve.open(&gateway);
-    let mut connection = eve.connect(&gateway);
-    assert!(adds(&add(&mut connection, &session)));
-    let (head, events) = begin(eve.connect(&gateway), "GET /mcp/demo", &headers(&session), b"");
-    assert_eq!(head.status, 200, "{head:?}");
-    ours.serve(svid);
-    let refused = wait_for("the end of the federation", || {
-        let answer = add(&mut connection, &session);
-        (answer.status != 200).then_some(answer)
-    });
-    assert_eq!(refused.status, 403, "{refused:?}");
-    ends_in_order(events);
-    let is_end = |record: &serde_json::Value| {
-        is_kind(record, "session-close") && record["predicate"]["reason"] == "revoked"
-    };
-    wait_for("the end of the session", || gateway.records().into_iter().find(is_end));
-    is_cut_off(eve.connect(&gateway));
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn shipped(file: &str) -> Engine {
         "examples/per-client.cedar",
         "examples/server-requests.cedar",
         "examples/session-limits.cedar",
-        "examples/shadow.cedar"
+        "examples/shadow.cedar",
+        "examples/who-may-open.cedar"
     );
     let found = std::fs::read_dir("policies/examples").unwrap().count() + 1;
     assert_eq!(all.len(), found, "every shipped file is tested");
@@ -133,6 +134,28 @@ fn the_other_examples_do_what_they_say() {
     let sampling = Action::Method { method: "sampling/createMessage", target: None, from: Direction::Server };
     assert_eq!(effect(&ask(&asks, "everything", sampling)), "allow");
     assert_eq!(effect(&ask(&asks, "filesystem", sampling)), "not_permitted");
+}
+
+#[test]
+fn the_example_of_who_may_open_goes_by_groups_of_tokens_and_of_spiffe_ids() {
+    let engine = shipped("examples/who-may-open.cedar");
+    let open = |groups: &[&str], server: &str| {
+        let mut facts = facts(server);
+        facts.groups = groups.iter().map(|&group| group.to_owned()).collect();
+        let session = engine.session_principal(&facts);
+        let salt = Salt::from_bytes([0; 16]);
+        let query = Query { session: &session, action: Action::SessionOpen, now: NOW, calls: 0, salt: &salt };
+        effect(&engine.decide(&query)).to_owned()
+    };
+    let builder =
+        ["spiffe://example.org", "spiffe://example.org/agents", "spiffe://example.org/agents/build"];
+    assert_eq!(open(&["oidc:staff"], "filesystem"), "allow");
+    assert_eq!(open(&builder, "filesystem"), "allow");
+    assert_eq!(open(&builder[..2], "filesystem"), "not_permitted");
+    assert_eq!(open(&builder[..1], "everything"), "allow");
+    assert_eq!(open(&["oidc:staff"], "everything"), "not_permitted");
+    assert_eq!(open(&["oidc:staff", "oidc:on-leave"], "filesystem"), "forbidden");
+    assert_eq!(open(&[], "filesystem"), "not_permitted");
 }
 
 #[test]
