@@ -149,6 +149,15 @@ impl Gateway {
         envelopes(&self.dir.path().join("log")).iter().map(keyid).collect()
     }
 
+    /// How many requests a listener turned away for a reason, by the summaries so far.
+    pub(crate) fn turned_away(&self, listener: &str, reason: &str) -> u64 {
+        let records = self.records();
+        let summaries = records.iter().filter(|record| is_kind(record, "refusal-summary"));
+        let rows = summaries.flat_map(|record| record["predicate"]["refusals"].as_array().unwrap());
+        let rows = rows.filter(|row| row["listener"] == listener && row["reason"] == reason);
+        rows.map(|row| row["count"].as_u64().unwrap()).sum()
+    }
+
     /// What it has said on stderr.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod docs;
 mod durability;
+mod forged_tokens;
 mod forward_identity;
 mod gateway;
 mod http;

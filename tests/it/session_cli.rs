@@ -27,7 +27,7 @@ fn listed(gateway: &Gateway) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn sid(token: &str) -> String {
+pub(crate) fn sid(token: &str) -> String {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     serde_json::from_slice::<Value>(&claims).unwrap()["sid"].as_str().unwrap().to_owned()
 }
@@ -38,7 +38,7 @@ fn socket(gateway: &Gateway) -> PathBuf {
 }
 
 /// The other signature, (r, n−s), that ECDSA on P-256 takes as well.
-fn malleated(token: &str) -> String {
+pub(crate) fn malleated(token: &str) -> String {
     const N: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
         0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
