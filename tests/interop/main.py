@@ -5,6 +5,7 @@ import sys
 import everything
 import filesystem
 import forward
+import leaks
 import oidc_checks
 import spire_checks
 import trouble
@@ -30,6 +31,7 @@ def main():
     checks = Checks()
     for name in wanted:
         GROUPS[name].all_of_them(checks)
+    leaks.all_of_them(checks)
     print(f"{checks.passed} passed, {checks.failed} failed")
     sys.exit(1 if checks.failed or not checks.passed else 0)
 

@@ -10,6 +10,7 @@
 mod admission;
 mod anonymous;
 mod attacks;
+mod bindings;
 mod catalogue;
 mod cli;
 mod config;
@@ -29,6 +30,7 @@ mod mtls_revocation;
 mod oidc;
 mod policy;
 mod puppet;
+mod races;
 mod raw;
 mod session_cli;
 mod session_open;

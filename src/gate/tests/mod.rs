@@ -1,6 +1,7 @@
 //! The gate as a whole: real policies, a real log on disk, a real identity; the two ends are the tests themselves.
 
 mod bearers;
+mod bindings;
 mod decisions;
 mod forwarding;
 mod lists;
