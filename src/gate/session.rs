@@ -246,7 +246,8 @@ impl Shared {
             .append(&self.chain, |link| Statement::new(Predicate::SessionClose(close), link));
         let unanswered = core.asked.drain();
         core.served.drain();
-        core.handle = None;
+        // The handle stays: one that is superseded before its client was answered still gets it, and with it the 404
+        // that tells it to begin anew. It opens nothing any more.
         drop(core);
         for (_, asked) in unanswered {
             asked.end(self, Some(reason.as_str()));
