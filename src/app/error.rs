@@ -10,9 +10,9 @@ use crate::admission::{AdmissionError, FetchError};
 use crate::attest::{AppendError, LogError};
 use crate::domain::ids::ServerName;
 use crate::domain::random::RandomError;
-use crate::identity::{IdentityError, TlsError};
+use crate::identity::{CertificateError, IdentityError, TlsError};
 use crate::policy::PolicyDiagnostic;
-use crate::proxy::downstream::http::{BindError, CertificateError};
+use crate::proxy::downstream::http::BindError;
 use crate::proxy::upstream::{ConnectError, ProbeError};
 use crate::telemetry::TelemetryError;
 

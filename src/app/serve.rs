@@ -11,11 +11,9 @@ use super::{build, prepare, signals};
 use crate::attest::Log;
 use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
-use crate::identity::{Identity, Peers};
+use crate::identity::{Identity, Peers, WebCertificate};
 use crate::keys::Signer as _;
-use crate::proxy::downstream::http::{
-    Listeners, Published, ServeParts, ServerTls, WebCertificate, serve as serve_http,
-};
+use crate::proxy::downstream::http::{Listeners, Published, ServeParts, ServerTls, serve as serve_http};
 use tokio_util::sync::CancellationToken;
 
 /// Serves until a signal asks for the end. `tell` gets what the operator must read, among it one line for each

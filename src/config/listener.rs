@@ -8,7 +8,7 @@ use serde_yaml::Spanned;
 
 use super::located::{At, range};
 use super::resolve::Resolver;
-use crate::proxy::config::CertificateFiles;
+use crate::identity::CertificateFiles;
 
 /// HTTP on TLS: an address and port, or a mapping.
 #[derive(Debug, Default)]

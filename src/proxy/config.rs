@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
+use crate::identity::CertificateFiles;
 use crate::token::IdentityConfig;
 
 /// One configured tool server.
@@ -67,15 +68,6 @@ pub enum HeaderSource {
         /// What stands before its content, such as `Bearer `.
         prefix: String,
     },
-}
-
-/// A certificate chain and its private key, as PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The chain, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// The private key, which nobody else may read.
-    pub key: PathBuf,
 }
 
 /// Where clients connect under `serve`.

@@ -17,12 +17,12 @@ use crate::attest::CloseReason;
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::limits::Limits;
 use crate::gate::Gate;
+use crate::identity::WebCertificate;
 use crate::proxy::relay::Relay;
 use crate::proxy::upstream::Connector;
 
 mod accept;
 mod answer;
-mod certificate;
 mod checks;
 mod events;
 mod listen;
@@ -32,7 +32,6 @@ mod service;
 
 use resource::Resource;
 
-pub use certificate::{CertificateError, WebCertificate};
 pub use listen::{BindError, Listeners, SocketFile, bind_unix};
 
 /// What a listener tells about the gateway to anyone.

@@ -22,13 +22,21 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::{Clock, Timestamp};
 use crate::keys::CertificateChain;
-use crate::proxy::config::CertificateFiles;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// A certificate chain and its private key, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key, which nobody else may read.
+    pub key: PathBuf,
+}
 
 /// Why a certificate can't be shown.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +193,7 @@ impl WebCertificate {
     }
 
     /// Looks at the files from time to time, until `stop`.
-    pub(super) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(LOOK);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let looking = Arc::clone(&self);
