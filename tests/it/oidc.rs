@@ -2,14 +2,15 @@
 //! what it does not.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, chancery, demo_server};
-use crate::raw::{Answer, Client, initialize, send, tcp};
+use crate::gateway::{Gateway, chancery, demo_server, wait_for};
+use crate::raw::{Answer, Client, call, initialize, promise, read_head, send, tcp};
 use crate::support::issuer::{Issuer, Key};
 
 const POLICIES: &str = r#"
@@ -125,6 +126,35 @@ fn a_token_opens_a_session_for_its_subject_and_for_nobody_else() {
     let (_, signature) = alice.rsplit_once('.').unwrap();
     assert!(!gateway.said().contains(signature) && !records.contains(signature));
     assert!(records.contains(&format!("oidc:{}#alice", issuer.url())));
+}
+
+#[test]
+fn a_body_that_comes_when_its_token_has_ended_is_not_heard() {
+    let issuer = Issuer::start();
+    let key = Key::es256("k1");
+    issuer.publish(&[&key]);
+    let gateway = gateway(&issuer, "");
+    let mut said = claims(&issuer, "alice", &["staff"]);
+    let mut client = Client::open_as(&gateway, "/mcp/demo", "2025-11-25", &bearer(&key, &said));
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let end = now() + 3;
+    said["exp"] = json!(end);
+    client.bearer = bearer(&key, &said);
+    let (add, open) = (call(1, "add", r#"{"a":2,"b":3}"#), initialize("2025-11-25").to_string());
+    let headers = client.headers();
+    let anew: Vec<_> = headers.iter().copied().filter(|(name, _)| *name != "mcp-session-id").collect();
+    let begun = [(add.as_str(), &headers), (open.as_str(), &anew)]
+        .map(|(body, headers)| (body, promise(tcp(&gateway), "POST /mcp/demo", headers, body.len())));
+    wait_for("the token's end", || (now() >= end).then_some(()));
+    for (body, mut reader) in begun {
+        reader.get_mut().write_all(body.as_bytes()).unwrap();
+        let (answer, _) = read_head(reader);
+        assert_eq!(answer.status, 401, "{body}: {answer:?}");
+        assert!(answer.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
+        assert!(answer.header("mcp-session-id").is_none());
+    }
+    let records = serde_json::to_string(&gateway.records()).unwrap();
+    assert!(!records.contains("demo/add") && records.matches("session-open:v1").count() == 1, "{records}");
 }
 
 #[test]

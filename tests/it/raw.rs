@@ -86,6 +86,24 @@ fn note(name: &str, value: &str) {
     }
 }
 
+/// Sends a head that promises a body, and waits until the gateway, which has admitted the request then, asks for it.
+pub(crate) fn promise<W: Wire>(
+    mut wire: W,
+    line: &str,
+    headers: &[(&str, &str)],
+    length: usize,
+) -> BufReader<W> {
+    let mut head = format!("{line} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n");
+    for (name, value) in headers {
+        note(name, value);
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    wire.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    let (answer, reader) = read_head(BufReader::new(wire));
+    assert_eq!(answer.status, 100, "{answer:?}");
+    reader
+}
+
 /// Reads an answer's head.
 pub(crate) fn read_head<W: Read>(mut reader: BufReader<W>) -> (Answer, BufReader<W>) {
     let mut line = String::new();

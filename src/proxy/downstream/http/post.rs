@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::{self, Body};
@@ -46,7 +47,7 @@ impl events::Source for Answers {
 
 impl Call<'_> {
     /// Takes a POST.
-    pub(super) async fn post(&self, body: Incoming) -> Response<Body> {
+    pub(super) async fn post(mut self, body: Incoming) -> Response<Body> {
         if !checks::brings_json(self.headers) {
             let message = "a POST must bring application/json, without a content coding";
             return answer::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
@@ -60,10 +61,14 @@ impl Call<'_> {
             Ok(relay) => relay,
             Err(response) => return *response,
         };
+        let begun = Instant::now();
         let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
             Err(response) => return *response,
         };
+        if let Err(response) = self.admit_late(begun.elapsed()).await {
+            return *response;
+        }
         match relay {
             Some(relay) => self.in_session(relay, bytes).await,
             None => self.before_session(bytes).await,

@@ -1,6 +1,7 @@
 //! One request: who asks, for what, in which session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
@@ -28,6 +29,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest event id that a client may resume from, in bytes.
 const LONGEST_EVENT_ID: usize = 2048;
 
+/// A body that takes longer is heard only if its sender can still show what admits it.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Methods of an MCP endpoint.
 const METHODS: &str = "GET, POST, DELETE";
 
@@ -36,6 +40,8 @@ const METHODS: &str = "GET, POST, DELETE";
 pub(super) struct Call<'a> {
     pub(super) server: &'a Arc<Server>,
     pub(super) listener: Listener,
+    origin: &'a Origin,
+    path: &'a str,
     pub(super) admitted: Admitted,
     pub(super) connector: &'a Connector,
     pub(super) route: Route,
@@ -69,11 +75,7 @@ impl Server {
         let Some(named) = mcp_path(path) else {
             return answer::refused(StatusCode::NOT_FOUND, "nothing is here");
         };
-        // Two of them are one that admits nobody, which is not the same as none.
-        let shown = head.headers.contains_key(AUTHORIZATION);
-        let authorization = single(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes);
-        let authorization = authorization.or(shown.then_some(b"".as_slice()));
-        let admitted = match self.admission.admit_request(origin, authorization).await {
+        let admitted = match self.admission.admit_request(origin, authorization(&head.headers)).await {
             Ok(admitted) => admitted,
             // Admission counted it.
             Err(reason) => return self.turned_away(reason, origin, path, &head.headers),
@@ -90,7 +92,8 @@ impl Server {
         let route = Route { server: name.clone(), transport, jwks: jwks.clone() };
         let arrival = Arrival { trace: trace(&head.headers) };
         let headers = &head.headers;
-        let call = Call { server: self, listener, admitted, connector, route, headers, arrival };
+        let call =
+            Call { server: self, listener, origin, path, admitted, connector, route, headers, arrival };
         match head.method {
             Method::POST => call.post(body).await,
             Method::GET => call.get().await,
@@ -171,6 +174,25 @@ impl Call<'_> {
     pub(super) fn ends(&self) -> Option<Instant> {
         let left = self.admitted.expires()?.since(self.server.admission.now());
         Instant::now().checked_add(left)
+    }
+
+    /// Admits the request anew where its body, for which `waited`, may have come after what was shown before it has
+    /// ended: whoever sends slowly must not be heard for longer.
+    pub(super) async fn admit_late(&mut self, waited: Duration) -> Result<(), Box<Response<Body>>> {
+        let now = self.server.admission.now();
+        if waited < LATE && self.admitted.expires().is_none_or(|end| now < end) {
+            return Ok(());
+        }
+        match self.server.admission.admit_request(self.origin, authorization(self.headers)).await {
+            Ok(admitted) => {
+                self.admitted = admitted;
+                Ok(())
+            }
+            // Admission counted it.
+            Err(reason) => {
+                Err(Box::new(self.server.turned_away(reason, self.origin, self.path, self.headers)))
+            }
+        }
     }
 
     /// The live session that the request names, if it names one.
@@ -273,6 +295,12 @@ fn mcp_path(path: &str) -> Option<Option<&str>> {
         Some(_) => None,
         None => rest.is_empty().then_some(None),
     }
+}
+
+/// What the request shows. Two headers are one that admits nobody, which is not the same as none.
+fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    let shown = headers.contains_key(AUTHORIZATION);
+    single(headers, &AUTHORIZATION).map(HeaderValue::as_bytes).or(shown.then_some(b"".as_slice()))
 }
 
 /// A header that may stand once only.
