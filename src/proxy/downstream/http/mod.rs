@@ -25,6 +25,7 @@ mod accept;
 mod answer;
 mod checks;
 mod events;
+mod linger;
 mod listen;
 mod post;
 mod resource;

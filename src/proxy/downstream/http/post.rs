@@ -47,7 +47,7 @@ impl events::Source for Answers {
 
 impl Call<'_> {
     /// Takes a POST.
-    pub(super) async fn post(mut self, body: Incoming) -> Response<Body> {
+    pub(super) async fn post(mut self, body: &mut Incoming) -> Response<Body> {
         if !checks::brings_json(self.headers) {
             let message = "a POST must bring application/json, without a content coding";
             return answer::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
@@ -75,7 +75,7 @@ impl Call<'_> {
         }
     }
 
-    async fn read(&self, body: Incoming) -> Result<Vec<u8>, Box<Response<Body>>> {
+    async fn read(&self, body: &mut Incoming) -> Result<Vec<u8>, Box<Response<Body>>> {
         let limits = &self.server.limits;
         let limit = limits.message_bytes;
         let too_large = || {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use super::Server;
 use super::answer::{self, Body, SESSION_ID};
 use super::checks::{self, AllowList, Version};
 use super::events;
+use super::linger;
 use super::resource::Resource;
 use crate::admission::{Listener, Origin};
 use crate::domain::admitted::Admitted;
@@ -57,7 +59,19 @@ impl Server {
         allow: &AllowList,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
+        let response = self.answer(origin, allow, &head, &mut body).await;
+        linger::read_off(&head.headers, body).await;
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        origin: &Origin,
+        allow: &AllowList,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Response<Body> {
         let listener = origin.listener();
         let path = head.uri.path();
         if let Some(public) = self.public(path, &head.method) {
