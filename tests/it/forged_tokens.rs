@@ -251,6 +251,10 @@ fn no_forged_token_opens_a_session_beside_good_evidence_and_each_is_counted() {
     let other =
         send(unix(&socket), "POST /mcp/demo", &plain, initialize("2025-11-25").to_string().as_bytes());
     let other = other.header("mcp-session-id").unwrap().to_owned();
+    let mut headers = plain.to_vec();
+    headers.push(("mcp-session-id", &other));
+    let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    assert_eq!(send(unix(&socket), "POST /mcp/demo", &headers, initialized).status, 202);
     assert!(adds(&client));
     let before = tap.settled();
 
@@ -271,9 +275,7 @@ fn no_forged_token_opens_a_session_beside_good_evidence_and_each_is_counted() {
     assert_eq!(tap.bytes(), before, "not a byte has reached the tool server");
     assert_eq!(elsewhere.asked(), [""; 0], "no key was fetched");
     assert!(adds(&client), "the session goes on");
-    assert_eq!(tap.bytes(), format!("{before}{}\n", call(7, "add", ADD)), "and the tap tells every byte");
-    let mut headers = plain.to_vec();
-    headers.push(("mcp-session-id", &other));
+    assert_eq!(tap.bytes(), format!("{before}\n{}", call(7, "add", ADD)), "and the tap tells every byte");
     assert_eq!(send(unix(&socket), "POST /mcp/demo", &headers, call(8, "add", ADD).as_bytes()).status, 200);
     for reason in [INVALID, NO_SESSION] {
         let expected = 3 * forged.iter().filter(|(_, counted, _)| *counted == reason).count() as u64;

@@ -99,13 +99,15 @@ impl Tap {
         wait_for("the gateway's own questions", || {
             let text = self.bytes();
             let count = |what: &str| text.matches(what).count();
-            (count("tools/list") > 0 && count("tools/list") == count("notifications/initialized"))
+            let opened = count("\"initialize\"");
+            (opened > 0 && opened == count("notifications/initialized") && opened == count("tools/list"))
                 .then_some(text)
         })
     }
 
-    /// What has reached the servers so far.
+    /// What has reached the servers so far, without the end of the last line: it may come later than the line.
     pub(crate) fn bytes(&self) -> String {
-        fs::read_to_string(self.0.path().join("tap")).unwrap_or_default()
+        let text = fs::read_to_string(self.0.path().join("tap")).unwrap_or_default();
+        text.trim_end_matches('\n').to_owned()
     }
 }
