@@ -85,6 +85,7 @@ fn decide(c: &mut Criterion) {
         uid: Some(1000),
         executable: None,
         groups: Vec::new(),
+        claims: Default::default(),
     });
     let salt = random::salt().unwrap();
     let arguments = Some(&br#"{"path":"/data/notes/2026/todo.md","head":100}"#[..]);

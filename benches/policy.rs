@@ -176,6 +176,7 @@ fn facts(now: Timestamp) -> SessionFacts {
         uid: Some(1000),
         executable: None,
         groups: Vec::new(),
+        claims: Default::default(),
     }
 }
 

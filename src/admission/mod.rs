@@ -45,6 +45,8 @@ pub enum Origin {
     Tcp(SocketAddr),
     /// On the TLS listener, from a client that has proved to hold this certificate.
     Tls(ConnectionSvid),
+    /// On the TLS listener with a certificate as on the web, which asks for none, from this address.
+    Web(SocketAddr),
 }
 
 impl Origin {
@@ -54,7 +56,7 @@ impl Origin {
             Self::Parent => Listener::Stdio,
             Self::Unix(_) => Listener::Unix,
             Self::Tcp(_) => Listener::Tcp,
-            Self::Tls(_) => Listener::Tls,
+            Self::Tls(_) | Self::Web(_) => Listener::Tls,
         }
     }
 }
@@ -70,8 +72,8 @@ pub enum AdmissionError {
     Issuers(#[from] FetchError),
 }
 
-/// Wrong secrets that one listener hears out in a minute; beyond it they are refused as `rate_limited`. The
-/// right secret is always heard, so that a stranger can't lock its holder out; 256 bits are not guessed anyway,
+/// Wrong secrets, and forged tokens, that one listener hears out in a minute; beyond it they are refused as
+/// `rate_limited`. What is right is always heard, so that a stranger can't lock its holder out; 256 bits are not guessed anyway,
 /// the limit is what makes guessing visible.
 const GUESSES_PER_MINUTE: u64 = 30;
 
@@ -132,7 +134,8 @@ impl Admission {
     ///
     /// `authorization` is the value of the request's `Authorization` header, if it has one. On the Unix socket
     /// the peer is asked for where `peer` is configured, else the secret; on TCP a secret counts, and where
-    /// `anonymous` is configured the want of any header; on TLS the client's certificate and nothing else. The first
+    /// `anonymous` is configured the want of any header; on TLS the client's certificate and nothing else, or where
+    /// none is asked for a bearer token ([`Admission::admit_request`]) and nothing else. The first
     /// look at an executable reads it whole on a thread of its own (some 50 ms for 100 MB); later ones are cached.
     ///
     /// # Errors
@@ -148,7 +151,8 @@ impl Admission {
             (Origin::Unix(peer), Some(config)) => {
                 self.peer(config, self.processes.connected(peer, config).await)
             }
-            (Origin::Parent, None) => Err(AdmissionRefusal::NoEvidence),
+            // Bearer tokens are judged before; a secret of this machine is none for a network.
+            (Origin::Parent, None) | (Origin::Web(_), _) => Err(AdmissionRefusal::NoEvidence),
             (Origin::Tls(svid), _) => self.svid(svid).map(|(evidence, until)| {
                 expires = Some(until);
                 evidence
@@ -181,6 +185,16 @@ impl Admission {
                 !self.mtls.as_ref().is_some_and(admits)
             }
             _ => false,
+        }
+    }
+
+    /// Whether a connection from `origin` may go on. A stream that is open asks for no evidence again: call it from time
+    /// to time.
+    pub fn holds(&self, origin: &Origin) -> bool {
+        match origin {
+            // What else may end ends the session too, or the stream by its own clock.
+            Origin::Tls(svid) => !matches!(self.svid(svid), Err(AdmissionRefusal::SvidNotBelieved)),
+            Origin::Parent | Origin::Unix(_) | Origin::Tcp(_) | Origin::Web(_) => true,
         }
     }
 
@@ -227,7 +241,7 @@ impl Admission {
     }
 }
 
-/// Wrong secrets of the current minute, for each listener.
+/// Wrong secrets (or forged tokens) of the current minute, for each listener.
 #[derive(Debug)]
 struct Guesses {
     clock: Clock,
@@ -241,14 +255,22 @@ impl Guesses {
 
     /// Whether one more wrong secret is within the rate.
     fn take(&self, listener: Listener) -> bool {
+        self.count(listener).is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) < GUESSES_PER_MINUTE)
+    }
+
+    /// Whether none is any more.
+    fn is_spent(&self, listener: Listener) -> bool {
+        self.count(listener).is_none_or(|count| count.load(Ordering::Relaxed) >= GUESSES_PER_MINUTE)
+    }
+
+    /// This minute's.
+    fn count(&self, listener: Listener) -> Option<&AtomicU64> {
         let minute = self.clock.now().as_secs() / 60;
-        let Some((_, current, count)) = self.minutes.iter().find(|(l, ..)| *l == listener) else {
-            return false;
-        };
+        let (_, current, count) = self.minutes.iter().find(|(l, ..)| *l == listener)?;
         if current.swap(minute, Ordering::Relaxed) != minute {
             count.store(0, Ordering::Relaxed);
         }
-        count.fetch_add(1, Ordering::Relaxed) < GUESSES_PER_MINUTE
+        Some(count)
     }
 }
 

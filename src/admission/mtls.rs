@@ -1,43 +1,65 @@
 //! Evidence from a client's X.509-SVID: who proved to be whom when a TLS connection was made.
 //!
 //! The handshake proves that the client holds the key, and that its certificate leads to the bundle of its trust
-//! domain. A connection may outlive that, so at every request the leaf must still be valid, its trust domain must
-//! still be believed, and its SPIFFE ID must be one that configuration lets in.
+//! domain. A connection may outlive that, so at every request the leaf must still be valid, its chain must lead to the
+//! bundle of this moment, and its SPIFFE ID must be one that configuration lets in.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::MtlsEvidence;
 use crate::domain::ids::{IdError, SpiffeId};
 use crate::domain::refusal::AdmissionRefusal;
-use crate::keys::{CertificateChain, ChainError};
+use crate::keys::{CertificateChain, ChainError, TrustBundle};
 
 /// The trust domains that are believed now, as the listener's TLS believes them.
 pub trait TrustDomains: Send + Sync + fmt::Debug {
-    /// Whether there is a trust bundle of this one.
-    fn trusts(&self, trust_domain: &str) -> bool;
+    /// The roots of this one, if there are any.
+    fn bundle(&self, trust_domain: &str) -> Option<Arc<TrustBundle>>;
 }
 
 /// The certificate that a connection's client has proved to hold. Made after the handshake, from what it verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConnectionSvid {
     evidence: MtlsEvidence,
+    chain: Arc<CertificateChain>,
     not_before: Timestamp,
     not_after: Timestamp,
+    /// The bundle that the chain was last found to lead to, and until when it does.
+    led_to: Arc<Mutex<Option<(Sha256Digest, Timestamp)>>>,
 }
 
 impl ConnectionSvid {
-    /// Reads the leaf's DER.
+    /// Reads the chain that the client has shown, the leaf first.
     ///
     /// # Errors
-    /// It does not name one workload (X509-SVID §2, §4.1).
-    pub fn of(leaf: &[u8]) -> Result<Self, ChainError> {
-        let chain = CertificateChain::from_ders([leaf.to_vec()])?;
+    /// The leaf does not name one workload (X509-SVID §2, §4.1), or the chain is too long.
+    pub fn of<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, ChainError> {
+        let chain = CertificateChain::from_ders(chain.into_iter().map(<[u8]>::to_vec))?;
         let named = chain.named()?;
         let evidence = MtlsEvidence::new(named.spiffe_id, chain.leaf_thumbprint());
-        Ok(Self { evidence, not_before: named.not_before, not_after: named.not_after })
+        let (not_before, not_after) = (named.not_before, named.not_after);
+        Ok(Self { evidence, chain: Arc::new(chain), not_before, not_after, led_to: Arc::default() })
+    }
+
+    /// Whether its chain leads to `bundle`. Looked at anew when the bundle is another one than the last time, or a
+    /// certificate of the path has ended since.
+    fn leads_to(&self, bundle: &TrustBundle, now: Timestamp) -> bool {
+        let mut known = self.led_to.lock();
+        if known.is_some_and(|(thumbprint, to)| thumbprint == bundle.thumbprint() && now <= to) {
+            return true;
+        }
+        let found = self.chain.leads_to(bundle, now);
+        if let Err(error) = &found {
+            tracing::debug!(id = %self.spiffe_id(), %error, "a connection's certificate is not believed any more");
+        }
+        *known = found.ok().map(|to| (bundle.thumbprint(), to));
+        known.is_some()
     }
 
     /// Whose it is.
@@ -58,6 +80,8 @@ pub struct MtlsConfig {
     pub trust_domains: Vec<String>,
     /// SPIFFE IDs; empty: every one of `trust_domains`.
     pub spiffe_ids: Vec<SpiffeIdPattern>,
+    /// Policies know a workload by its SPIFFE ID alone, not by the folders of its path.
+    pub without_groups: bool,
 }
 
 impl MtlsConfig {
@@ -143,12 +167,20 @@ pub(super) fn judge(
     if !admits(config, believed, svid.spiffe_id()) {
         return Err(AdmissionRefusal::SvidNotAllowed);
     }
-    Ok((svid.evidence.clone(), svid.not_after))
+    let bundle = believed.and_then(|believed| believed.bundle(svid.spiffe_id().trust_domain()));
+    if !bundle.is_some_and(|bundle| svid.leads_to(&bundle, now)) {
+        return Err(AdmissionRefusal::SvidNotBelieved);
+    }
+    let mut evidence = svid.evidence.clone();
+    if config.without_groups {
+        evidence.groups = Arc::default();
+    }
+    Ok((evidence, svid.not_after))
 }
 
 /// Whether anyone could be let in as `id` now.
 pub(super) fn admits(config: &MtlsConfig, believed: Option<&dyn TrustDomains>, id: &SpiffeId) -> bool {
-    config.allows(id) && believed.is_some_and(|believed| believed.trusts(id.trust_domain()))
+    config.allows(id) && believed.is_some_and(|believed| believed.bundle(id.trust_domain()).is_some())
 }
 
 #[cfg(test)]
@@ -163,6 +195,7 @@ mod tests {
         MtlsConfig {
             trust_domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             spiffe_ids: ids.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            without_groups: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Wires a gateway together, in an order that leaves nothing half-started: whatever can be refused is, before the
 //! log is opened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::compiled;
@@ -14,14 +15,15 @@ use crate::attest::predicate::PolicyCause;
 use crate::attest::{GatewayInfo, Log};
 use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
-use crate::domain::ids::GatewayRunId;
+use crate::domain::ids::{GatewayRunId, ServerName};
 use crate::domain::random;
 use crate::gate::{self, Gate, Ledger};
 use crate::identity::{Identity, SpiffeTls};
-use crate::keys::{PublicKeySource, Signer};
+use crate::keys::{PublicKeySource, Signer, TrustBundle};
 use crate::policy::EngineStore;
+use crate::proxy::config::ServerKind;
 use crate::telemetry::Telemetry;
-use crate::token::{self, Issuer, Verifier};
+use crate::token::{self, IdentityConfig, Issuer, Verifier};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +100,7 @@ pub(super) async fn core(
             max_lifetime: config.session.max_lifetime,
             idle_timeout: config.session.idle_timeout,
             zone: config.time_zone.clone(),
+            forward_identity: told_who_calls(config),
             ..gate::Config::default()
         },
     };
@@ -108,6 +111,15 @@ pub(super) async fn core(
         upkeep::spawn(&gate, &admission, &identity, summary, config.refusal_summary, recorder, &stop);
     let reload = tokio::spawn(reload.run(hangup, stop.clone()));
     Ok(Core { gate, admission, identity, log, telemetry, upkeep, reload, stop })
+}
+
+/// The tool servers that are told who calls them.
+fn told_who_calls(config: &Config) -> BTreeMap<ServerName, IdentityConfig> {
+    let told = config.servers.iter().filter_map(|(name, server)| match &server.kind {
+        ServerKind::Http(http) => Some((name.clone(), http.forward_identity.clone()?)),
+        ServerKind::Child(_) => None,
+    });
+    told.collect()
 }
 
 impl Core {
@@ -193,7 +205,7 @@ const ANONYMOUS: &str = "`admission.anonymous` lets in whoever reaches the TCP a
                          this machine, as the principal `anonymous`";
 
 impl TrustDomains for SpiffeTls {
-    fn trusts(&self, trust_domain: &str) -> bool {
-        self.trusts(trust_domain)
+    fn bundle(&self, trust_domain: &str) -> Option<Arc<TrustBundle>> {
+        self.bundle(trust_domain)
     }
 }

@@ -12,7 +12,7 @@ use crate::attest::{AppendError, LogError};
 use crate::domain::ids::ServerName;
 use crate::domain::random::RandomError;
 use crate::gate::LedgerError;
-use crate::identity::{IdentityError, TlsError};
+use crate::identity::{CertificateError, IdentityError, TlsError};
 use crate::policy::PolicyDiagnostic;
 use crate::proxy::downstream::http::BindError;
 use crate::proxy::upstream::{ConnectError, ProbeError};
@@ -56,6 +56,9 @@ pub enum StartError {
     /// TLS for the listener can't be had.
     #[error("the TLS listener can't be set up: {0}")]
     Tls(#[from] TlsError),
+    /// The certificate of the TLS listener is not usable.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -121,6 +124,7 @@ impl StartError {
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),
             Self::Admin(error) => return Some(error.help()),
+            Self::Certificate(error) => return Some(error.help()),
             Self::Bind(BindError::Tcp { key, addr, source })
                 if source.kind() == std::io::ErrorKind::AddrInUse =>
             {

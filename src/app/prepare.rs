@@ -13,10 +13,13 @@ use crate::config::{Config, Environment, Pins};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
+use crate::domain::secret::Secret;
 use crate::identity::{Identity, SpiffeTls};
+use crate::keys::Signer;
 use crate::policy::{Catalogue, Engine, Pin, PolicySources, ToolDefinition};
 use crate::proxy::config::{ServerConfig, ServerKind};
 use crate::proxy::upstream::{Connector, ProbeError, probe};
+use crate::token::{self, Issuer, OnBehalfOf};
 
 /// What was found in order.
 #[derive(Debug)]
@@ -38,9 +41,10 @@ pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepar
     let shown = Shown::below(&config.state_dir);
     let identity = shown_to_servers(config).await?;
     let tls = identity.as_ref().and_then(|identity| identity.tls());
+    let asker = Asker { tls, issuer: identity.as_ref().map(issuer) };
     // Without policies everything is refused, whatever the tools are: nobody is asked.
     let asks = !sources.files.is_empty();
-    let catalogue = tools(config, &shown, tls, asks).await?;
+    let catalogue = tools(config, &shown, &asker, asks).await?;
     let inputs = Inputs { sources, shadow, pins: config.pins.clone(), catalogue };
     let made = compiled::make(&inputs, None).map_err(StartError::Policies)?;
     made.tell();
@@ -71,7 +75,8 @@ pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue
     commands(config, env)?;
     let identity = shown_to_servers(config).await?;
     let tls = identity.as_ref().and_then(|identity| identity.tls());
-    tools(config, &Shown::below(&config.state_dir), tls, true).await
+    let asker = Asker { tls, issuer: identity.as_ref().map(issuer) };
+    tools(config, &Shown::below(&config.state_dir), &asker, true).await
 }
 
 /// The tools of one server as they are now; what can't be used is left out, and told.
@@ -81,7 +86,8 @@ pub async fn known_tools(config: &Config, env: &Environment) -> Result<Catalogue
 pub async fn live_tools(config: &Config, server: &ServerConfig) -> Result<Vec<ToolDefinition>, StartError> {
     let identity = shown_to_servers(config).await?;
     let tls = identity.as_ref().and_then(|identity| identity.tls());
-    Ok(probed(server, &config.limits, tls).await?)
+    let asker = Asker { tls, issuer: identity.as_ref().map(issuer) };
+    Ok(probed(server, &config.limits, &asker).await?)
 }
 
 /// What is approved on disk, by server: nothing is asked.
@@ -103,16 +109,40 @@ pub(super) fn approved(
     Ok(servers.keys().zip(found).filter_map(|(name, tools)| Some((name.clone(), tools?))).collect())
 }
 
+/// As whom tool servers are asked for their tools.
+struct Asker<'a> {
+    tls: Option<&'a SpiffeTls>,
+    issuer: Option<Issuer>,
+}
+
+fn issuer(identity: &Arc<Identity>) -> Issuer {
+    let signer: Arc<dyn Signer> = Arc::<Identity>::clone(identity);
+    Issuer::new(signer, Clock::system(), token::Config::default())
+}
+
 /// The identity, if a tool server asks for it; else it is opened last of all.
 async fn shown_to_servers(config: &Config) -> Result<Option<Arc<Identity>>, StartError> {
     let asks = |server: &ServerConfig| match &server.kind {
-        ServerKind::Http(http) => !http.spiffe_ids.is_empty(),
+        ServerKind::Http(http) => !http.spiffe_ids.is_empty() || http.forward_identity.is_some(),
         ServerKind::Child(_) => false,
     };
     if !config.servers.values().any(asks) {
         return Ok(None);
     }
     Ok(Some(Identity::open(&config.identity, Clock::system()).await?))
+}
+
+impl Asker<'_> {
+    /// What `server` is shown, if it is to be told who asks: the gateway itself, on nobody's behalf.
+    fn authorization(&self, server: &ServerConfig) -> Result<Option<Secret>, ProbeError> {
+        let (ServerKind::Http(http), Some(issuer)) = (&server.kind, &self.issuer) else { return Ok(None) };
+        let Some(forward) = &http.forward_identity else { return Ok(None) };
+        let issued = issuer.issue_identity(OnBehalfOf::Gateway, forward).map_err(|error| {
+            let why = format!("can't be told who asks: {error}");
+            ProbeError::Protocol { server: server.name.to_string(), why }
+        })?;
+        Ok(Some(issued.authorization))
+    }
 }
 
 fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
@@ -128,7 +158,7 @@ fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
 async fn tools(
     config: &Config,
     shown: &Shown,
-    tls: Option<&SpiffeTls>,
+    asker: &Asker<'_>,
     asks: bool,
 ) -> Result<Catalogue, StartError> {
     let mut found = approved(&config.servers, &config.pins, shown)?;
@@ -140,7 +170,7 @@ async fn tools(
     };
     let asked =
         config.servers.values().filter(unknown).map(|server| async move {
-            (server.name.clone(), ask(server, &config.limits, shown, tls).await)
+            (server.name.clone(), ask(server, &config.limits, shown, asker).await)
         });
     for (name, tools) in futures_util::future::join_all(asked).await {
         match tools {
@@ -171,9 +201,9 @@ async fn ask(
     server: &ServerConfig,
     limits: &Limits,
     shown: &Shown,
-    tls: Option<&SpiffeTls>,
+    asker: &Asker<'_>,
 ) -> Result<Vec<ToolDefinition>, ProbeError> {
-    let tools = probed(server, limits, tls).await?;
+    let tools = probed(server, limits, asker).await?;
     if let Err(error) = shown.save(server, &tools) {
         tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept");
     }
@@ -183,9 +213,10 @@ async fn ask(
 async fn probed(
     server: &ServerConfig,
     limits: &Limits,
-    tls: Option<&SpiffeTls>,
+    asker: &Asker<'_>,
 ) -> Result<Vec<ToolDefinition>, ProbeError> {
-    let probed = probe(server, limits, tls).await?;
+    let authorization = asker.authorization(server)?;
+    let probed = probe(server, limits, asker.tls, authorization).await?;
     let mut tools = Vec::with_capacity(probed.tools.len());
     for entry in &probed.tools {
         match ToolDefinition::from_list_entry(entry) {

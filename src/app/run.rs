@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use time::macros::format_description;
+use tokio_util::sync::CancellationToken;
 
+use super::admin::server::AdminSocket;
 use super::error::StartError;
 use super::{build, prepare, signals};
 use crate::admission;
@@ -47,6 +49,14 @@ pub async fn run(
             "no policies are loaded, so every call is refused; make the first: chancery policy init -- COMMAND",
         );
     }
+    let admin = match AdminSocket::of(&config).await {
+        // Nobody asked for it by name, and the client gets what it came for without.
+        Err(StartError::Admin(error)) if config.named_admin_socket.is_none() => {
+            tracing::warn!(help = error.help(), "this session can't be listed nor revoked: {error}");
+            None
+        }
+        bound => Some(bound?),
+    };
     if prepared.engine.state_reads().lasting() && config.log.dir.starts_with(runs_dir(&config)) {
         tell(
             "the policies ask for what was done before (`usage`, `labels`), and that is kept with the log: this run has a \
@@ -60,6 +70,8 @@ pub async fn run(
         return Ok(0);
     };
     let core = core?;
+    let closed = CancellationToken::new();
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(Arc::clone(&core.gate), closed.clone())));
     tracing::info!(log = %core.log.dir().display(), identity = %core.identity.spiffe_id(), "ready");
     let code = match connector {
         Some(connector) => {
@@ -74,6 +86,12 @@ pub async fn run(
         }
         None => 0,
     };
+    closed.cancel();
+    if let Some(admin) = admin
+        && let Err(error) = admin.await
+    {
+        tracing::debug!(%error, "the admin socket did not end in order");
+    }
     core.finish().await;
     Ok(code)
 }

@@ -10,9 +10,10 @@ use super::error::StartError;
 use super::{build, prepare, signals};
 use crate::attest::Log;
 use crate::config::{Config, Environment};
-use crate::identity::{Identity, Peers};
+use crate::domain::clock::Clock;
+use crate::identity::{Identity, Peers, WebCertificate};
 use crate::keys::Signer as _;
-use crate::proxy::downstream::http::{Listeners, Published, ServeParts, serve as serve_http};
+use crate::proxy::downstream::http::{Listeners, Published, ServeParts, ServerTls, serve as serve_http};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,10 +43,10 @@ pub async fn serve(
     }
     // A port in use is found before the log is touched; connections wait until all of it stands.
     let listeners = Listeners::bind(&config.listen).await?;
-    let admin = match AdminSocket::bind(&config.admin_socket).await {
-        // A gateway with the same log has it, mostly: then the log's own error says more.
-        Err(error) if error.is_in_use() => Err(error),
-        bound => Ok(bound?),
+    let admin = AdminSocket::of(&config).await?;
+    let certificate = match config.listen.certificate.clone() {
+        Some(files) => Some(WebCertificate::open(files, Clock::system())?),
+        None => None,
     };
     if let Some(file) = &config.address_file {
         // Of a gateway that ended at once; whoever waits for the file must not read it. Mostly there is none.
@@ -58,14 +59,7 @@ pub async fn serve(
         return Ok(());
     };
     let core = core?;
-    let admin = match admin {
-        Ok(admin) => admin,
-        Err(error) => {
-            core.finish().await;
-            return Err(error.into());
-        }
-    };
-    let tls = match tls(&config, &core.identity) {
+    let tls = match tls(&config, &core.identity, certificate) {
         Ok(tls) => tls,
         Err(error) => {
             core.finish().await;
@@ -116,8 +110,19 @@ pub async fn serve(
     Ok(())
 }
 
-/// TLS for its listener, by the gateway's own SVID.
-fn tls(config: &Config, identity: &Identity) -> Result<Option<rustls::ServerConfig>, StartError> {
+/// TLS for its listener, by a certificate of its own or by the gateway's SVID.
+fn tls(
+    config: &Config,
+    identity: &Identity,
+    certificate: Option<Arc<WebCertificate>>,
+) -> Result<Option<ServerTls>, StartError> {
+    if let Some(certificate) = certificate {
+        let server = certificate.server().map_err(|error| StartError::System {
+            what: "the TLS listener can't be set up",
+            source: std::io::Error::other(error),
+        })?;
+        return Ok(Some(ServerTls::Web(server, certificate)));
+    }
     let (Some(mtls), Some(tls)) = (&config.admission.mtls, identity.tls()) else { return Ok(None) };
     if config.listen.tls.is_none() {
         return Ok(None);
@@ -128,7 +133,7 @@ fn tls(config: &Config, identity: &Identity) -> Result<Option<rustls::ServerConf
             "nobody of the trust domain `{domain}` is let in before the SPIRE agent hands over its bundle"
         );
     }
-    Ok(Some(tls.server(&Peers::TrustDomains(domains))?))
+    Ok(Some(ServerTls::Svid(tls.server(&Peers::TrustDomains(domains))?)))
 }
 
 /// `http://<address>/mcp/<server>`, `https://<address>/mcp/<server>`, and `unix:<path>:/mcp/<server>`.

@@ -191,6 +191,25 @@ fn look_at(layout: &Layout) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Whether another process writes to the log at `dir`; changes nothing there.
+///
+/// # Errors
+/// [`LogError::InUse`] if one does.
+pub fn in_use(dir: &Path) -> Result<(), LogError> {
+    let Ok(mut file) = File::open(dir.join("lock")) else { return Ok(()) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(held(dir, &mut file)),
+        _ => Ok(()),
+    }
+}
+
+fn held(dir: &Path, lock: &mut File) -> LogError {
+    let mut pid = String::new();
+    let _unreadable = lock.take(32).read_to_string(&mut pid);
+    let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
+    LogError::InUse { dir: dir.to_owned(), pid }
+}
+
 fn lock(layout: &Layout) -> Result<Lock, LogError> {
     let path = layout.dir().join("lock");
     let mut file = OpenOptions::new()
@@ -203,12 +222,7 @@ fn lock(layout: &Layout) -> Result<Lock, LogError> {
         .map_err(StorageError::at("open", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let _unreadable = (&mut file).take(32).read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
-            return Err(LogError::InUse { dir: layout.dir().to_owned(), pid });
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(layout.dir(), &mut file)),
         Err(error) => return Err(StorageError::at("lock", &path)(error.into()).into()),
     }
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -21,6 +21,7 @@ pub use super::gateway::{
     PolicySummary, RefusalCount, RefusalSummary, ShadowSet, ToolChange, ToolDrift, ToolEffect, ToolEntry,
     TornTail,
 };
+pub use super::identity_token::{IdentityToken, IdentityTokenClaims};
 pub use super::issued::{ClientRef, TokenClaims, TokenRef};
 pub use super::labels::{CloseReason, Direction, GapCause};
 pub use super::prospect::Candidate;
@@ -37,6 +38,8 @@ pub enum Predicate {
     Decision(Decision),
     /// A session's current token was replaced.
     SessionRenew(SessionRenew),
+    /// The session's tool server is told who calls it.
+    IdentityToken(IdentityToken),
     /// A session ended.
     SessionClose(SessionClose),
     /// A run of the gateway began. Written by the log itself.
@@ -62,6 +65,7 @@ impl Predicate {
             Self::SessionOpen(_) => "session-open",
             Self::Decision(_) => "decision",
             Self::SessionRenew(_) => "session-renew",
+            Self::IdentityToken(_) => "identity-token",
             Self::SessionClose(_) => "session-close",
             Self::GatewayStart(_) => "gateway-start",
             Self::GatewayStop(_) => "gateway-stop",
@@ -86,6 +90,7 @@ impl Predicate {
         match self {
             Self::SessionOpen(open) => Some(&open.key),
             Self::SessionRenew(renew) => Some(&renew.key),
+            Self::IdentityToken(identity) => Some(&identity.key),
             _ => None,
         }
     }
@@ -309,7 +314,7 @@ pub fn clip(text: &str) -> String {
 }
 
 /// A key as it stands in records.
-fn key_ref<S: serde::Serializer>(key: &PublicSvid, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn key_ref<S: serde::Serializer>(key: &PublicSvid, serializer: S) -> Result<S::Ok, S::Error> {
     KeyRef::of(key).serialize(serializer)
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Map, Value, json};
 
-use super::predicate::{self, Predicate, RefusalCount, RefusalSummary};
+use super::predicate::{self, IdentityToken, IdentityTokenClaims, Predicate, RefusalCount, RefusalSummary};
 use super::testing::{Bench, NOW, Script, await_recovery, close, kind, later, statements};
 use crate::domain::decision::Effect;
 use crate::keys::SignerError;
@@ -46,6 +46,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("session-open", schema_for!(predicate::SessionOpen)),
         ("decision", schema_for!(predicate::Decision)),
         ("session-renew", schema_for!(predicate::SessionRenew)),
+        ("identity-token", schema_for!(predicate::IdentityToken)),
         ("session-close", schema_for!(predicate::SessionClose)),
         ("gateway-start", schema_for!(predicate::GatewayStart)),
         ("gateway-stop", schema_for!(predicate::GatewayStop)),
@@ -80,6 +81,27 @@ fn complete(kind: &str, own: Schema) -> Value {
     whole
 }
 
+impl Script {
+    /// What its tool server is told.
+    pub(crate) fn introduction(&self) -> IdentityToken {
+        let claims = self.claims();
+        IdentityToken {
+            token: self.token.clone(),
+            key: self.key.clone(),
+            server: "files".parse().unwrap(),
+            claims: IdentityTokenClaims {
+                iss: claims.iss,
+                sub: claims.sub,
+                sid: self.id,
+                aud: "https://tools.example".to_owned(),
+                iat: claims.iat,
+                nbf: claims.nbf,
+                exp: claims.exp,
+            },
+        }
+    }
+}
+
 #[test]
 fn the_checked_in_schemas_are_those_of_the_code() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/predicates");
@@ -102,6 +124,7 @@ fn real_records_of_every_kind_have_the_fields_of_their_schema() {
     let script = Script::new(&bench.signer);
     script.open(&log);
     script.say(&log, Predicate::SessionRenew(script.renewal(script.token.clone())));
+    script.say(&log, Predicate::IdentityToken(script.introduction()));
     bench.signer.hold(Err(SignerError::Crypto));
     let refused = log.append(&script.chain, |link| script.decision(link, Effect::Deny, None)).unwrap().wait();
     assert!(refused.is_err());

@@ -41,6 +41,7 @@ impl Statement {
             Predicate::Decision(d) => named("params", d.request.forwarded.unwrap_or(d.request.received)),
             Predicate::SessionOpen(open) => named("token", open.token.sha256),
             Predicate::SessionRenew(renew) => named("token", renew.token.sha256),
+            Predicate::IdentityToken(identity) => named("token", identity.token.sha256),
             Predicate::PolicyChange(change) => named("policy-set", change.policy_set),
             Predicate::GatewayStart(start) => named("certificate", start.key.chain),
             Predicate::KeyChange(change) => named("certificate", change.key.chain),

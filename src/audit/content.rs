@@ -68,6 +68,8 @@ impl Walk<'_> {
             return Ok(());
         };
         let announced = |set, schema| run.policies.check(set, schema).map_err(|why| (Check::Policy, why));
+        // What the session itself holds; what its tool server was shown is no token of the session's.
+        let mut own = true;
         let (token, key, claims) = match &*record.kind {
             "decision" => {
                 let decision: read::Decision = record.body().map_err(unread)?;
@@ -102,12 +104,19 @@ impl Walk<'_> {
                 }
                 (renew.token, renew.key, renew.claims)
             }
+            "identity-token" => {
+                let identity: read::Identity = record.body().map_err(unread)?;
+                own = false;
+                (identity.token, identity.key, identity.claims.into())
+            }
             other => return Err((Check::Statement, format!("a session has no records of kind {other}"))),
         };
         let checked = session::claims(&claims, session, self.identity);
         let kid = token.kid.clone();
         let same = record.subject == token.sha256;
-        state.issued(token, Timestamp::from_secs(claims.exp));
+        if own {
+            state.issued(token, Timestamp::from_secs(claims.exp));
+        }
         checked?;
         if !same {
             return Err((Check::Statement, "its subject is not its token".to_owned()));

@@ -142,6 +142,32 @@ pub(super) struct Renew {
     pub(super) claims: Claims,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct Identity {
+    pub(super) token: Token,
+    pub(super) key: Key,
+    pub(super) claims: IdentityClaims,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct IdentityClaims {
+    pub(super) iss: String,
+    pub(super) sub: String,
+    pub(super) sid: SessionId,
+    pub(super) aud: String,
+    pub(super) iat: i64,
+    pub(super) nbf: i64,
+    pub(super) exp: i64,
+}
+
+impl From<IdentityClaims> for Claims {
+    fn from(claims: IdentityClaims) -> Self {
+        let IdentityClaims { iss, sub, sid, aud, iat, nbf, exp } = claims;
+        let aud = if aud.is_empty() { Vec::new() } else { vec![aud] };
+        Self { iss, sub, sid, aud, iat, nbf, exp }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Effect {

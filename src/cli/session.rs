@@ -1,10 +1,10 @@
-//! `chancery session`: the sessions of a gateway that serves, and their end at once.
+//! `chancery session`: the sessions of running gateways, and their end at once.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure};
-use crate::app::admin::client::{AskError, ask, only_one};
+use crate::app::admin::client::{AskError, Gathered, ask, ask_all};
 use crate::app::admin::{Request, SessionRow};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::SessionId;
@@ -14,7 +14,8 @@ use crate::domain::ids::SessionId;
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The gateway's configuration file.
+    /// The gateway's configuration file; without it, all gateways of the state directory are asked, those of
+    /// `chancery run` too.
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The gateway's admin socket, instead of its configuration.
@@ -43,38 +44,66 @@ enum Command {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let failed = |error: AskError| {
-        Failure::runtime(miette::miette!(help = error.help().to_owned(), "{}", super::report::chain(&error)))
-    };
-    let socket = match (&args.socket, &args.config) {
-        (Some(socket), _) => socket.clone(),
-        (None, Some(file)) => {
-            let config = Config::load(file, Purpose::Serve, &Environment::process());
-            config.map_err(Failure::misuse)?.admin_socket
-        }
-        (None, None) => {
-            let config = Config::defaults(Purpose::Run, &Environment::process());
-            only_one(&config.map_err(Failure::misuse)?.state_dir.join("admin")).map_err(failed)?
-        }
-    };
     let request = match args.command {
         Command::List => Request::List {},
         Command::Show { sid } => Request::Show { sid },
         Command::Revoke { sid } => Request::Revoke { sid },
     };
-    let rows = ask(&socket, request).map_err(failed)?;
+    let named = match (args.socket, &args.config) {
+        (Some(socket), _) => Some(socket),
+        (None, Some(file)) => {
+            // Of `run` or `serve`: what either demands besides is not asked for here.
+            let config = Config::load(file, Purpose::Run, &Environment::process());
+            Some(config.map_err(Failure::misuse)?.admin_socket())
+        }
+        (None, None) => None,
+    };
+    let gathered = match &named {
+        Some(socket) => {
+            let rows = ask(socket, request).map_err(failed)?;
+            Gathered { answers: vec![(socket.clone(), rows)], failed: Vec::new() }
+        }
+        None => {
+            let config = Config::defaults(Purpose::Run, &Environment::process());
+            let directory = config.map_err(Failure::misuse)?.admin_directory();
+            ask_all(&directory, request).map_err(failed)?
+        }
+    };
     let text = match (&args.command, args.json) {
-        (Command::List, true) => json(&rows)?,
-        (Command::List, false) if rows.is_empty() => "no session is open\n".to_owned(),
-        (Command::List, false) => table(&rows),
-        (Command::Show { .. }, true) => rows.first().map(json).transpose()?.unwrap_or_default(),
-        (Command::Show { .. }, false) => rows.first().map(card).unwrap_or_default(),
+        (Command::List, true) => json(&listed(&gathered))?,
+        (Command::List, false) => table(&gathered, named.is_none()),
+        (Command::Show { .. }, true) => listed(&gathered).first().map(json).transpose()?.unwrap_or_default(),
+        (Command::Show { .. }, false) => listed(&gathered).first().map(card).unwrap_or_default(),
+        // None that answered knows it, and one did not answer.
+        (Command::Revoke { .. }, _) if gathered.answers.is_empty() => String::new(),
         (Command::Revoke { sid }, true) => json(&serde_json::json!({ "revoked": sid }))?,
         (Command::Revoke { sid }, false) => format!("revoked {sid}\n"),
     };
     let printed = std::io::stdout().write_all(text.as_bytes());
     printed.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))?;
-    Ok(Exit::Done)
+    let complete =
+        matches!(args.command, Command::Show { .. } | Command::Revoke { .. }) && !gathered.answers.is_empty();
+    match gathered.failed.into_iter().next() {
+        Some(error) if !complete => Err(failed(error)),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn failed(error: AskError) -> Failure {
+    Failure::runtime(miette::miette!(help = error.help().to_owned(), "{}", super::report::chain(&error)))
+}
+
+/// A session, and the socket of its gateway.
+#[derive(Debug, serde::Serialize)]
+struct Listed<'a> {
+    gateway: &'a Path,
+    #[serde(flatten)]
+    row: &'a SessionRow,
+}
+
+fn listed(gathered: &Gathered) -> Vec<Listed<'_>> {
+    let answers = gathered.answers.iter();
+    answers.flat_map(|(gateway, rows)| rows.iter().map(move |row| Listed { gateway, row })).collect()
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
@@ -82,14 +111,20 @@ fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     text.map(|text| text + "\n").map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))
 }
 
-fn table(rows: &[SessionRow]) -> String {
+/// One line a session; with its gateway, by the name of its socket, where none was named.
+fn table(gathered: &Gathered, of_all: bool) -> String {
+    let listed = listed(gathered);
+    if listed.is_empty() {
+        return "no session is open\n".to_owned();
+    }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    let head =
-        ["SID", "PRINCIPAL", "SERVER", "CLIENT", "OPENED", "LAST ACTIVE", "CALLS", "ALLOWED", "DENIED"];
+    let mut head =
+        vec!["SID", "PRINCIPAL", "SERVER", "CLIENT", "OPENED", "LAST ACTIVE", "CALLS", "ALLOWED", "DENIED"];
+    head.extend(of_all.then_some("GATEWAY"));
     table.set_header(head);
-    for row in rows {
-        table.add_row([
+    for Listed { gateway, row } in listed {
+        let mut cells = vec![
             row.sid.to_string(),
             row.principal.clone(),
             row.server.clone(),
@@ -99,16 +134,20 @@ fn table(rows: &[SessionRow]) -> String {
             row.calls.to_string(),
             row.allowed.to_string(),
             row.denied.to_string(),
-        ]);
+        ];
+        cells.extend(of_all.then(|| gateway.file_stem().unwrap_or_default().to_string_lossy().into_owned()));
+        table.add_row(cells);
     }
     let lines = table.to_string();
     lines.lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
-fn card(row: &SessionRow) -> String {
+fn card(listed: &Listed<'_>) -> String {
+    let Listed { gateway, row } = listed;
     let client = row.client.as_deref().unwrap_or("-");
     let facts = [
         ("session", row.sid.to_string()),
+        ("gateway", gateway.display().to_string()),
         ("state", row.state.clone()),
         ("principal", row.principal.clone()),
         ("evidence", row.evidence.clone()),

@@ -11,7 +11,22 @@ use crate::identity;
 impl Resolver<'_> {
     /// Every TLS listener has its evidence, and no evidence is configured that no listener asks for.
     pub(super) fn evidence_of_listeners(&mut self, listen: &raw::Listen, admission: &raw::Admission) {
+        let web = listen.tls.as_ref().filter(|tls| tls.value.0.certificate.is_some());
         match (&listen.tls, &admission.mtls) {
+            (Some(tls), None) if web.is_some() && admission.oidc.is_empty() => {
+                let help = "a secret of this machine is none for a network; say whose tokens count:\nadmission:\n  oidc:\n    \
+                            - issuer: https://login.example.org\n      audience: chancery";
+                self.mistakes.add(&tls.span, "this listener has no evidence configured", help);
+            }
+            (Some(_), None) if web.is_some() => {}
+            (Some(tls), Some(_)) if web.is_some() => {
+                let help = "remove `certificate` and `key`, or `admission.mtls`; two gateways can have one policy directory";
+                self.mistakes.add(
+                    &tls.span,
+                    "clients' SVIDs are taken where the gateway shows its own SVID, not where it shows a certificate",
+                    help,
+                );
+            }
             (Some(tls), None) => {
                 let help = "say whose workloads to let in; write:\nadmission:\n  mtls:\n    trust_domains: [example.org]";
                 self.mistakes.add(&tls.span, "this listener has no evidence configured", help);
@@ -46,7 +61,7 @@ impl Resolver<'_> {
             mtls.trust_domains.iter().filter_map(|domain| self.trust_domain(domain)).collect();
         let patterns = mtls.spiffe_ids.iter();
         let spiffe_ids = patterns.filter_map(|pattern| self.pattern(pattern, &mtls.trust_domains)).collect();
-        MtlsConfig { trust_domains, spiffe_ids }
+        MtlsConfig { trust_domains, spiffe_ids, without_groups: mtls.path_groups == Some(false) }
     }
 
     fn trust_domain(&mut self, raw: &At<String>) -> Option<String> {

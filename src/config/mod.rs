@@ -15,6 +15,7 @@ mod diagnostic;
 mod environment;
 mod evidence;
 mod inputs;
+mod listener;
 mod located;
 mod oidc;
 mod pins;
@@ -28,6 +29,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod upstream;
 mod values;
 
 pub use changes::changed_keys;
@@ -37,6 +39,7 @@ pub use environment::{Environment, split_search_path};
 pub use pins::Pins;
 pub use schema::json_schema;
 
+use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 use crate::domain::limits::Limits;
 use crate::domain::zone::Zone;
@@ -83,8 +86,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// How often refusals before admission are summed up in the log.
     pub refusal_summary: Duration,
-    /// Where `chancery session` reaches a gateway that serves.
-    pub admin_socket: PathBuf,
+    /// Where `chancery session` reaches the gateway, if it is not the default; see [`Config::admin_socket`].
+    pub named_admin_socket: Option<PathBuf>,
     /// Whose clocks policies see as `context.local`.
     pub time_zone: Zone,
     /// Where the tools that servers have shown are kept.
@@ -111,6 +114,27 @@ impl Config {
     /// When there is no directory for state.
     pub fn defaults(purpose: Purpose, env: &Environment) -> Result<Self, ConfigError> {
         Self::parse("(defaults)", "", Path::new("."), purpose, env)
+    }
+
+    /// Where `chancery session` reaches the gateway: by default
+    /// `<state>/admin/<log's name>-<8 hex digits of its path's digest>.sock`. A log has one gateway, so each has a
+    /// socket of its own.
+    pub fn admin_socket(&self) -> PathBuf {
+        let log = &self.log.dir;
+        let default = || {
+            let name = log.file_name().unwrap_or_default().to_string_lossy();
+            let name: String =
+                name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(24).collect();
+            let digest = Sha256Digest::of(log.as_os_str().as_encoded_bytes()).to_string();
+            let start = digest.get(..8).unwrap_or_default();
+            self.admin_directory().join(format!("{name}-{start}.sock"))
+        };
+        self.named_admin_socket.clone().unwrap_or_else(default)
+    }
+
+    /// Where the admin sockets are that have no path of their own.
+    pub fn admin_directory(&self) -> PathBuf {
+        self.state_dir.join("admin")
     }
 
     /// Reads a file.

@@ -32,6 +32,10 @@ pub(super) struct Oidc {
     scopes: Vec<At<String>>,
     /// The claim whose list becomes groups in policies.
     groups: Option<Groups>,
+    /// Claims that go on into the session's token and, as tags of the agent, to policies. None by default: they may be
+    /// personal data, and whoever holds a session's token can read them.
+    #[serde(default)]
+    claims: Vec<At<String>>,
     /// Fetch its keys by plain HTTP too: for tests and labs. Off by default.
     #[serde(default)]
     allow_http: bool,
@@ -50,9 +54,41 @@ struct Groups {
     prefix: Option<At<String>>,
 }
 
+impl Groups {
+    fn prefix(&self) -> &str {
+        self.prefix.as_ref().map_or(DEFAULT_PREFIX, |prefix| &prefix.value)
+    }
+
+    /// Whether a group of the one may have the name of one of the other, and nobody has written that they are the same.
+    fn meets(&self, other: &Self) -> bool {
+        let (a, b) = (self.prefix(), other.prefix());
+        let same = a == b && self.prefix.is_some() && other.prefix.is_some();
+        !same && (a.starts_with(b) || b.starts_with(a))
+    }
+}
+
 impl Resolver<'_> {
     pub(super) fn oidc(&mut self, raw: &[At<Oidc>]) -> Vec<OidcConfig> {
+        self.groups_apart(raw);
         raw.iter().map(|entry| self.issuer(&entry.value, entry)).collect()
+    }
+
+    /// Two issuers name the same groups only where that is written out for both: else whoever names the groups of the one
+    /// could put people into those of the other.
+    fn groups_apart(&mut self, raw: &[At<Oidc>]) {
+        for (at, entry) in raw.iter().enumerate() {
+            let Some(groups) = &entry.value.groups else { continue };
+            let before =
+                raw.iter().take(at).filter(|other| other.value.issuer.value != entry.value.issuer.value);
+            let meets =
+                |other: &&At<Oidc>| other.value.groups.as_ref().is_some_and(|other| other.meets(groups));
+            if let Some(other) = before.into_iter().find(meets) {
+                let message = format!("`{}` could name these groups too", other.value.issuer.value);
+                let help = "give each issuer's groups a `prefix` that no other begins with, such as `staff:` and \
+                            `partners:`; where both are to name the same groups, write the same `prefix` for both";
+                self.mistakes.add(&groups.claim.span, message, help);
+            }
+        }
     }
 
     fn issuer(&mut self, raw: &Oidc, at: &At<Oidc>) -> OidcConfig {
@@ -86,13 +122,16 @@ impl Resolver<'_> {
             required_claims: raw.required_claims.clone(),
             scopes: raw.scopes.iter().map(|scope| scope.value.clone()).collect(),
             groups: raw.groups.as_ref().map(|groups| self.groups(groups)),
+            claims: self.claims(&raw.claims),
             allow_http: raw.allow_http,
             allow_private: raw.allow_private,
         }
     }
 
     fn issuers_url(&mut self, text: &At<String>, allow_http: bool) -> Option<Url> {
-        let url = Url::parse(&text.value).ok().filter(|url| url.has_host() && url.username().is_empty());
+        // Addresses are told in errors, so no password may stand in one.
+        let bare = |url: &Url| url.username().is_empty() && url.password().is_none();
+        let url = Url::parse(&text.value).ok().filter(|url| url.has_host() && bare(url));
         match url {
             Some(url) if url.scheme() == "https" || (url.scheme() == "http" && allow_http) => Some(url),
             Some(url) if url.scheme() == "http" => {
@@ -117,8 +156,27 @@ impl Resolver<'_> {
         known
     }
 
+    fn claims(&mut self, raw: &[At<String>]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in raw {
+            let fit =
+                !name.value.is_empty() && name.value.len() <= 64 && !name.value.chars().any(char::is_control);
+            if !fit || names.contains(&name.value) || names.len() == MAX_CLAIMS {
+                let help = "write up to 16 names of claims, each once, such as `department`";
+                self.mistakes.add(
+                    &name.span,
+                    format!("`{}` can't be let through", name.value.escape_debug()),
+                    help,
+                );
+                continue;
+            }
+            names.push(name.value.clone());
+        }
+        names
+    }
+
     fn groups(&mut self, raw: &Groups) -> GroupsConfig {
-        let prefix = raw.prefix.as_ref().map_or("oidc:", |prefix| &prefix.value);
+        let prefix = raw.prefix();
         if let Some(written) = raw.prefix.as_ref().filter(|_| !GroupsConfig::is_fit(prefix)) {
             let help = "end it with `:` or `/`, such as `staff:`; `uid:` and `spiffe:` are the gateway's own";
             self.mistakes.add(&written.span, format!("`{prefix}` can't stand before groups"), help);
@@ -146,4 +204,63 @@ impl Resolver<'_> {
     }
 }
 
+/// What stands before groups where nothing else is configured.
+const DEFAULT_PREFIX: &str = "oidc:";
+
+/// Claims of one issuer that go on.
+const MAX_CLAIMS: usize = 16;
+
 const ISSUER_HELP: &str = "write it as it stands in the tokens' `iss`, such as `https://login.example.org`";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Config, ConfigError, Environment, Purpose};
+
+    fn mistakes(oidc: &str) -> String {
+        let text = format!(
+            "listen: {{ tcp: \"127.0.0.1:0\" }}\nservers: {{ a: {{ command: a }} }}\nadmission: {{ oidc: [{oidc}] }}\n"
+        );
+        let env = Environment::of([("HOME", "/home/u")]);
+        match Config::parse("x.yaml", &text, Path::new("/etc"), Purpose::Serve, &env) {
+            Ok(_) => String::new(),
+            Err(ConfigError::Many(many)) => many.iter().map(ToString::to_string).collect(),
+            Err(other) => other.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_issuer_names_no_groups_of_another_unless_both_are_said_to() {
+        let issuer = |name: &str, groups: &str| {
+            format!("{{ issuer: \"https://{name}\", audience: us, groups: {{ claim: groups{groups} }} }}")
+        };
+        for (first, second, apart) in [
+            (issuer("a.org", ""), issuer("b.org", ""), false),
+            (issuer("a.org", ""), issuer("b.org", ", prefix: \"oidc:\""), false),
+            (issuer("a.org", ""), issuer("b.org", ", prefix: \"oidc:b:\""), false),
+            (issuer("a.org", ", prefix: \"a/b/\""), issuer("b.org", ", prefix: \"a/\""), false),
+            (issuer("a.org", ""), issuer("b.org", ", prefix: \"b:\""), true),
+            (issuer("a.org", ", prefix: \"x:\""), issuer("b.org", ", prefix: \"x:\""), true),
+            (issuer("a.org", ""), issuer("a.org", ""), true),
+            (issuer("a.org", ""), "{ issuer: \"https://b.org\", audience: us }".to_owned(), true),
+        ] {
+            let found = mistakes(&format!("{first}, {second}"));
+            assert_eq!(
+                found.contains("`https://a.org` could name these groups too"),
+                !apart,
+                "{second}: {found}"
+            );
+            assert_eq!(found.is_empty(), apart, "{second}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_issuers_address_holds_no_credentials() {
+        for url in ["https://u@a.org", "https://u:p4ss@a.org", "https://:p4ss@a.org"] {
+            let found =
+                mistakes(&format!("{{ issuer: \"https://a.org\", audience: us, jwks_url: \"{url}\" }}"));
+            assert!(found.contains("is not an https URL"), "{url}: {found}");
+        }
+    }
+}

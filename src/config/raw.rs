@@ -9,11 +9,13 @@ use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
 use super::inputs::{Breaches, Inputs};
+use super::listener::Tls;
 use super::located::{At, range};
 use super::oidc::Oidc;
 use super::pins::PinWord;
 use super::policies::Policies;
 use super::texts::Texts;
+use super::upstream::{ForwardIdentity, Header};
 
 /// Configuration of chancery, an authorization gateway for the Model Context Protocol.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -48,7 +50,7 @@ pub(super) struct Raw {
     /// Bounds on what others can make the gateway hold.
     #[serde(default)]
     pub(super) limits: Limits,
-    /// The socket for `chancery session` (`chancery serve`).
+    /// The socket for `chancery session`.
     #[serde(default)]
     pub(super) admin: Admin,
     /// OpenTelemetry; off unless an endpoint is set here or in `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -68,11 +70,12 @@ pub(super) struct Raw {
 pub(super) struct Listen {
     /// Loopback address and port for HTTP, such as `127.0.0.1:8080`; port 0 takes any free one.
     pub(super) tcp: Option<At<String>>,
-    /// Address and port for HTTP on TLS, such as `0.0.0.0:8443`, for clients with an SVID; needs `admission.mtls`.
-    pub(super) tls: Option<At<String>>,
+    /// HTTP on TLS: an address and port such as `0.0.0.0:8443`, for clients with an SVID (`admission.mtls`), or a mapping
+    /// with a certificate, for clients with a bearer token (`admission.oidc`).
+    pub(super) tls: Option<At<Tls>>,
     /// Path of a Unix socket for HTTP.
     pub(super) unix: Option<At<String>>,
-    /// Names that the `Host` header may have besides the loopback names.
+    /// Names that the `Host` header may have besides the loopback names, on `tcp` and `tls` alike.
     #[serde(default)]
     pub(super) allowed_hosts: Vec<At<String>>,
     /// Origins that a browser may call from, such as `http://localhost:6274`; none by default.
@@ -101,9 +104,9 @@ pub(super) struct Server {
     pub(super) cwd: Option<At<String>>,
     /// A streamable HTTP endpoint, instead of a command.
     pub(super) url: Option<At<String>>,
-    /// Headers sent with every request to the URL; `${NAME}` takes an environment variable.
+    /// Headers sent with every request to the URL: text, where `${NAME}` takes an environment variable, or `file: PATH`.
     #[serde(default)]
-    pub(super) headers: BTreeMap<At<String>, At<String>>,
+    pub(super) headers: BTreeMap<At<String>, At<Header>>,
     /// As the top level's `pin`, for this server.
     pub(super) pin: Option<At<PinWord>>,
     /// The SPIFFE ID, or a list of them, that the server at the URL must prove by its SVID. The gateway shows it its own,
@@ -115,6 +118,8 @@ pub(super) struct Server {
     /// What arguments of its tools mean, so that policies see what they say and not only their text.
     #[serde(default)]
     pub(super) inputs: Inputs,
+    /// Tells the server at the URL who calls it. Off by default.
+    pub(super) forward_identity: Option<At<ForwardIdentity>>,
 }
 
 /// The attestation log.
@@ -229,6 +234,9 @@ pub(super) struct Mtls {
     /// SPIFFE IDs, each whole or ending in `/*`, which stands for everything below: `spiffe://example.org/agents/*`.
     #[serde(default)]
     pub(super) spiffe_ids: Vec<At<String>>,
+    /// Whether a workload is, in policies, in the groups of its SPIFFE ID's folders: `spiffe://example.org/agents/alice` in
+    /// `Mcp::Group::"spiffe://example.org/agents"` and `Mcp::Group::"spiffe://example.org"`. True by default.
+    pub(super) path_groups: Option<bool>,
 }
 
 /// Which local processes are let in.

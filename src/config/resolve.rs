@@ -10,7 +10,6 @@ use super::environment::Environment;
 use super::located::At;
 use super::texts::Texts;
 use super::{Config, Purpose, SessionConfig, raw, values};
-use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::domain::zone::Zone;
 use crate::proxy::config::ListenConfig;
@@ -45,12 +44,12 @@ impl Resolver<'_> {
         Config {
             listen: self.listen(raw),
             address_file: self.optional_path(raw.listen.as_ref().and_then(|l| l.value.address_file.as_ref())),
-            servers: self.servers(&raw.servers),
+            servers: self.servers(&raw.servers, raw.session.audience.as_deref()),
             policies: self.paths(&raw.policies.active),
             shadow_policies: self.paths(&raw.policies.shadow),
             pins: self.pins(raw),
             file: None,
-            admin_socket: self.path_or(raw.admin.socket.as_ref(), |r| admin_socket(&r.state, &log.dir)),
+            named_admin_socket: self.optional_path(raw.admin.socket.as_ref()),
             log,
             identity,
             admission,
@@ -117,7 +116,8 @@ impl Resolver<'_> {
         let texts = |list: &[At<String>]| list.iter().map(|item| item.value.clone()).collect();
         ListenConfig {
             tcp: listen.tcp.as_ref().and_then(|tcp| self.loopback(tcp)),
-            tls: listen.tls.as_ref().and_then(|tls| self.address(tls)),
+            tls: listen.tls.as_ref().and_then(|tls| self.address(tls.value.0.address.as_ref()?)),
+            certificate: listen.tls.as_ref().and_then(|tls| self.certificate(tls, &listen.allowed_hosts)),
             unix: self.optional_path(listen.unix.as_ref()),
             allowed_hosts: texts(&listen.allowed_hosts),
             allowed_origins: texts(&listen.allowed_origins),
@@ -356,17 +356,6 @@ impl Resolver<'_> {
         self.mistakes.add(span, "this is out of bounds", format!("from {least} to {most}"));
         instead
     }
-}
-
-/// `<state>/admin/<log's name>-<8 hex digits of its path's digest>.sock`: a log has one gateway, so each has a socket of
-/// its own.
-fn admin_socket(state: &Path, log: &Path) -> PathBuf {
-    let name = log.file_name().unwrap_or_default().to_string_lossy();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(24).collect();
-    let digest = Sha256Digest::of(log.as_os_str().as_encoded_bytes()).to_string();
-    let start = digest.get(..8).unwrap_or_default();
-    state.join("admin").join(format!("{name}-{start}.sock"))
 }
 
 const LISTEN_HELP: &str = "write, for example:\nlisten:\n  tcp: \"127.0.0.1:8080\"";

@@ -9,7 +9,6 @@ use super::raw;
 use super::resolve::Resolver;
 use super::texts::Texts;
 use crate::domain::ids::{ServerName, SpiffeId};
-use crate::domain::secret::Secret;
 use crate::policy::{ArgumentRules, Breaches, InputRule, Meaning};
 use crate::proxy::config::{ChildConfig, HttpConfig, ServerConfig, ServerKind};
 
@@ -17,6 +16,7 @@ impl Resolver<'_> {
     pub(super) fn servers(
         &mut self,
         raw: &BTreeMap<At<String>, At<raw::Server>>,
+        own_audience: Option<&str>,
     ) -> BTreeMap<ServerName, ServerConfig> {
         let mut servers = BTreeMap::new();
         for (name, server) in raw {
@@ -30,6 +30,7 @@ impl Resolver<'_> {
                 (Err(error), _) => self.mistakes.add(&name.span, error.to_string(), ""),
             }
         }
+        self.audiences(raw, &servers, own_audience);
         servers
     }
 
@@ -42,8 +43,11 @@ impl Resolver<'_> {
         };
         match (&server.command, &server.url) {
             (Some(command), None) => {
-                let there =
-                    [("headers", !server.headers.is_empty()), ("spiffe_id", !server.spiffe_id.0.is_empty())];
+                let there = [
+                    ("headers", !server.headers.is_empty()),
+                    ("spiffe_id", !server.spiffe_id.0.is_empty()),
+                    ("forward_identity", server.forward_identity.is_some()),
+                ];
                 misplaced(&there, "command");
                 if command.value.trim().is_empty() {
                     self.mistakes.add(&command.span, "the command is empty", "name the program to start");
@@ -66,7 +70,9 @@ impl Resolver<'_> {
                 misplaced(&there, "url");
                 let headers = self.headers(&server.headers);
                 let spiffe_ids = self.spiffe_ids(url, &server.spiffe_id);
-                self.endpoint(url).map(|url| ServerKind::Http(HttpConfig { url, headers, spiffe_ids }))
+                let url = self.endpoint(url);
+                let forward_identity = self.forward_identity(url.as_ref(), server);
+                url.map(|url| ServerKind::Http(HttpConfig { url, headers, spiffe_ids, forward_identity }))
             }
             (Some(_), Some(url)) => {
                 self.mistakes.add(
@@ -146,26 +152,7 @@ impl Resolver<'_> {
         variables
     }
 
-    fn headers(&mut self, raw: &BTreeMap<At<String>, At<String>>) -> BTreeMap<String, Secret> {
-        let mut headers = BTreeMap::new();
-        for (name, value) in raw {
-            if let Err(error) = http::HeaderName::from_str(&name.value) {
-                self.mistakes.add(&name.span, format!("`{}`: {error}", name.value), "");
-            }
-            let Some(text) = self.interpolated(value) else { continue };
-            if http::HeaderValue::from_str(&text).is_err() {
-                self.mistakes.add(
-                    &value.span,
-                    "this can't be the value of a header",
-                    "remove control characters",
-                );
-            }
-            headers.insert(name.value.clone(), Secret::new(text));
-        }
-        headers
-    }
-
-    fn interpolated(&mut self, value: &At<String>) -> Option<String> {
+    pub(super) fn interpolated(&mut self, value: &At<String>) -> Option<String> {
         match self.env.interpolate(&value.value) {
             Ok(text) => Some(text),
             Err(why) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use miette::Diagnostic as _;
 
 use super::*;
-use crate::proxy::config::ServerKind;
+use crate::proxy::config::{HeaderSource, ServerKind};
 
 fn env() -> Environment {
     Environment::of([("HOME", "/home/ada"), ("API_KEY", "k3y")])
@@ -80,7 +80,10 @@ fn a_whole_file_is_resolved_with_defaults_and_paths_relative_to_it() {
         other => panic!("{other:?}"),
     }
     match kind("remote") {
-        ServerKind::Http(http) => assert_eq!(http.headers["Authorization"].expose(), "Bearer k3y"),
+        ServerKind::Http(http) => match &http.headers["Authorization"] {
+            HeaderSource::Text(text) => assert_eq!(text.expose(), "Bearer k3y"),
+            HeaderSource::File { .. } => panic!("a file"),
+        },
         other => panic!("{other:?}"),
     }
     assert!(!format!("{:?}", kind("remote")).contains("k3y"));
@@ -365,10 +368,11 @@ fn anonymous_is_evidence_for_loopback_tcp_and_for_nothing_else() {
 #[test]
 fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
     let rest = "listen: { tcp: \"127.0.0.1:0\" }\nservers: { a: { command: a } }\nadmission: { oidc: ";
-    let good = "[{ issuer: \"https://login.example.org\", audience: chancery, groups: { claim: roles } }] }";
+    let good = "[{ issuer: \"https://login.example.org\", audience: chancery, claims: [team], groups: { claim: roles } }] }";
     let config = parse(&format!("{rest}{good}")).unwrap();
     let [issuer] = config.admission.oidc.as_slice() else { panic!("{config:?}") };
     assert_eq!(issuer.algorithms, admission::Algorithm::ALL);
+    assert_eq!(issuer.claims, ["team"]);
     assert_eq!((issuer.groups.as_ref().unwrap().prefix.as_str(), issuer.allow_private), ("oidc:", false));
     for (entry, told) in [
         ("{ issuer: \"http://login.example.org\", audience: a }", "is not https"),
@@ -378,6 +382,8 @@ fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
         ("{ issuer: \"https://a.org\" }", "audience"),
         ("{ issuer: \"https://a.org\", audience: a, algorithms: [HS256] }", "`HS256` is not accepted"),
         ("{ issuer: \"https://a.org\", audience: a, scopes: [\"a b\"] }", "is not a scope"),
+        ("{ issuer: \"https://a.org\", audience: a, claims: [x, x] }", "`x` can't be let through"),
+        ("{ issuer: \"https://a.org\", audience: a, claims: [\"\"] }", "can't be let through"),
         ("{ issuer: \"https://a.org\", audience: a, jwks_url: \"http://a.org\" }", "is not https"),
         (
             "{ issuer: \"https://a.org\", audience: a, groups: { claim: g, prefix: \"uid:\" } }",

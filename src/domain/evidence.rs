@@ -70,6 +70,14 @@ impl Evidence {
         }
     }
 
+    /// The claims of a bearer token that configuration lets through.
+    pub fn claims(&self) -> Option<&Arc<PassedClaims>> {
+        match self {
+            Self::Oidc(oidc) => Some(&oidc.claims),
+            Self::Peer(_) | Self::Bootstrap(_) | Self::Mtls(_) | Self::Anonymous => None,
+        }
+    }
+
     /// The groups that it proves, named as policies name them.
     pub fn groups(&self) -> &[String] {
         match self {
@@ -115,6 +123,9 @@ pub struct BootstrapEvidence {
     pub file_uid: u32,
 }
 
+/// Claims of a bearer token by name: each a set of texts, in order. A claim that was one text is a set of one.
+pub type PassedClaims = BTreeMap<String, Vec<String>>;
+
 /// A verified bearer token: a JWT access token of a configured issuer (RFC 9068) for this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcEvidence {
@@ -128,8 +139,8 @@ pub struct OidcEvidence {
     pub groups: Arc<[String]>,
     /// Its `scope`, taken apart.
     pub scopes: Arc<[String]>,
-    /// The other claims that configuration lets through, as text.
-    pub claims: Arc<BTreeMap<String, String>>,
+    /// The other claims that configuration lets through.
+    pub claims: Arc<PassedClaims>,
     /// Digest of the token; the token itself goes no further.
     pub token_sha256: Sha256Digest,
 }

@@ -63,7 +63,7 @@ reasons!(
 );
 
 reasons!(
-    /// Why a request was turned away before admission; counted, never stored one by one (I10).
+    /// Why a request was turned away before admission, or at the door of a session; counted, never stored one by one (I10).
     AdmissionRefusal {
         /// No evidence at all.
         NoEvidence => "no_evidence",
@@ -81,6 +81,8 @@ reasons!(
         SvidNotAllowed => "svid_not_allowed",
         /// The certificate of the connection is not valid at this moment.
         SvidExpired => "svid_expired",
+        /// The chain of the connection's certificate does not lead to the trust bundle of this moment: its CA was revoked.
+        SvidNotBelieved => "svid_not_believed",
         /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
         Origin => "origin_not_allowed",
         /// A bearer token that is malformed, forged, expired, for another audience, or of nobody that is believed.
@@ -93,5 +95,13 @@ reasons!(
         IssuerUnavailable => "issuer_unavailable",
         /// More guesses than the rate limit lets through.
         RateLimited => "rate_limited",
+        /// What is no HTTP request, or one with a head that is too long.
+        Unreadable => "unreadable",
+        /// A session token that is none of ours: forged, altered, or signed by a key that we don't publish.
+        InvalidSession => "invalid_session_token",
+        /// No live session is named: its token has outlived it, is another route's, or is missing.
+        NoSession => "no_session",
+        /// A live session's token with evidence that it is not bound to.
+        ForeignSession => "session_of_another",
     }
 );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Stopwatch;
-use crate::policy::Listed;
+use crate::policy::{Listed, SessionEntities};
 use crate::wire::Frame;
 use crate::wire::completion::Reference;
 use crate::wire::methods::Class;
@@ -15,6 +15,8 @@ use super::session::Shared;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) kind: AskedKind,
+    /// Who asked, as policies saw them then: a list is filtered for them, whatever bearer came meanwhile.
+    pub(super) by: Option<Arc<SessionEntities>>,
     pub(super) method: Arc<str>,
     pub(super) since: Stopwatch,
     pub(super) span: Option<Box<dyn Span>>,
@@ -46,7 +48,7 @@ pub(super) enum ListKind {
 
 impl Asked {
     pub(super) fn new(kind: AskedKind, method: &str) -> Self {
-        Self { kind, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
+        Self { kind, by: None, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
     }
 
     /// Ends its spans; `error` is the semantic conventions' `error.type`.

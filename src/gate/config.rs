@@ -1,10 +1,13 @@
 //! Settings of the gate.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::zone::Zone;
 
 use super::meter::Allowance;
+use crate::domain::ids::ServerName;
+use crate::token::IdentityConfig;
 
 /// How a call of a tool that the caller can't see is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub standing: Allowance,
     /// Refusals that one principal may cause to be recorded; more are refused without a record, and counted (I10).
     pub refusals: Allowance,
+    /// The tool servers that are told who calls them, and under which name each is told.
+    pub forward_identity: BTreeMap<ServerName, IdentityConfig>,
 }
 
 impl Default for Config {
@@ -42,6 +47,7 @@ impl Default for Config {
             hidden_tools: HiddenTools::default(),
             standing: Allowance::default(),
             refusals: Allowance { burst: 2_000, per_second: 100 },
+            forward_identity: BTreeMap::new(),
         }
     }
 }

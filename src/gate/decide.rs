@@ -1,6 +1,8 @@
 //! The critical section: counters, evaluation, reservation and the record's place in the chain, under one lock;
 //! then, outside, the wait for the receipt.
 
+use std::sync::Arc;
+
 use crate::attest::{AppendError, PendingReceipt, Predicate, Receipt, Statement};
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::{Stopwatch, Timestamp};
@@ -374,7 +376,9 @@ impl Core {
         let entered = match matter.enter {
             Enter::Nothing => Ok(()),
             Enter::OfClient { id, progress, kind } => {
-                self.asked.enter(id.clone(), progress, Asked::new(kind, matter.method.unwrap_or_default()))
+                let by = matches!(kind, AskedKind::List(..)).then(|| Arc::clone(&self.entities));
+                let asked = Asked { by, ..Asked::new(kind, matter.method.unwrap_or_default()) };
+                self.asked.enter(id.clone(), progress, asked)
             }
             Enter::OfServer { id, progress } => self.served.enter(id.clone(), progress, ()),
         };

@@ -10,7 +10,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::ToolDefinition;
+use crate::policy::{SessionEntities, ToolDefinition};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
@@ -59,7 +59,7 @@ impl Shared {
         {
             self.learn(definitions, false).await;
         }
-        let (shown, removed) = match self.cut((list, first), frame) {
+        let (shown, removed) = match self.cut((list, first), frame, asked.by.as_ref()) {
             Ok(cut) => cut,
             Err(error) => {
                 tracing::warn!(target: "chancery::decision", session = %self.id, %error, "the tool server's list can't be read");
@@ -82,10 +82,15 @@ impl Shared {
         self.deliver_answer(id, shown.bytes().clone())
     }
 
-    fn cut(&self, (list, first): (ListKind, bool), frame: &Frame) -> Result<(Frame, usize), WireError> {
+    fn cut(
+        &self,
+        (list, first): (ListKind, bool),
+        frame: &Frame,
+        by: Option<&Arc<SessionEntities>>,
+    ) -> Result<(Frame, usize), WireError> {
         let engine = self.house.parts.engines.current();
         let core = self.core.lock();
-        let (entities, did) = (Arc::clone(&core.entities), core.did.clone());
+        let (entities, did) = (Arc::clone(by.unwrap_or(&core.entities)), core.did.clone());
         drop(core);
         let mut shown = Vec::new();
         let cut = lists::filter(frame, list.key(), &self.house.parts.limits, |name, raw| {

@@ -76,19 +76,6 @@ impl Shared {
             }
         })?;
         self.record_opening(&issued, revision, frame, &answer).await.map_err(refuse)?;
-        // One live session for each bootstrap secret: this one takes the other's place.
-        if let Some(before) = self.house.registry.claim_secret(self) {
-            tracing::warn!(
-                target: "chancery::session",
-                session = %before.shared.id,
-                by = %self.id,
-                "a session ends because another was opened with the same bootstrap secret: one secret holds one \
-                 session. Let the other client come over `listen.unix`, where each process may hold several, or give \
-                 it a gateway with a secret of its own: `chancery bootstrap new FILE`, and FILE as \
-                 `admission.bootstrap.file`"
-            );
-            let _written_later = before.shared.end(CloseReason::Superseded);
-        }
         let mut core = self.core.lock();
         if core.phase == Phase::Over {
             return Err(refuse(DenyReason::SessionOver));
@@ -98,7 +85,13 @@ impl Shared {
         core.shown.declare(Declared::by(frame));
         let kid = issued.key.id().clone();
         core.handle = Some(Handle { token: issued.token, sha256: issued.sha256, kid });
+        // One live session for each bootstrap secret: this one takes the other's place, and only now that nothing can
+        // fail any more. Under the lock, so that a session that ended meanwhile takes nobody's.
+        let before = self.house.registry.claim_secret(self);
         drop(core);
+        if let Some(before) = before {
+            self.supersede(&before.shared);
+        }
         tracing::info!(
             target: "chancery::session",
             session = %self.id,
@@ -109,6 +102,20 @@ impl Shared {
             "session open"
         );
         Ok(answer)
+    }
+
+    /// Ends the session whose place this one takes.
+    fn supersede(&self, before: &Self) {
+        tracing::warn!(
+            target: "chancery::session",
+            session = %before.id,
+            by = %self.id,
+            "a session ends because another was opened with the same bootstrap secret: one secret holds one \
+             session. Let the other client come over `listen.unix`, where each process may hold several, or give \
+             it a gateway with a secret of its own: `chancery bootstrap new FILE`, and FILE as \
+             `admission.bootstrap.file`"
+        );
+        let _written_later = before.end(CloseReason::Superseded);
     }
 
     /// From now on policies see the revision that was negotiated.

@@ -6,7 +6,8 @@
 //! of sending; nothing else ever leaves.
 //!
 //! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
-//!   `renew`: a session's beginning and its token; `filter`, `catalog`, `changes`: lists, what they teach, and when they change.
+//!   `renew`: a session's beginning and its token; `forward`: what its tool server is told of it; `filter`, `catalog`,
+//!   `changes`: lists, what they teach, and when they change.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
 //! - `ledger`, `state`: what each principal did before, for policies to read.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
@@ -25,6 +26,7 @@ mod config;
 mod decide;
 mod denial;
 mod filter;
+mod forward;
 mod handshake;
 mod house;
 mod inbound;
@@ -63,6 +65,7 @@ use session::Shared;
 pub use catalog::{CatalogueSink, FixedCatalogue, Learned};
 pub use config::{Config, HiddenTools};
 pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};
+pub use forward::NoIdentity;
 pub use house::{Counts, Parts};
 pub use ledger::{Ledger, LedgerError};
 pub use meter::Allowance;

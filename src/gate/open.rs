@@ -155,7 +155,7 @@ impl Gate {
     ) -> Result<Arc<Session>, ResumeError> {
         let verified = self.house.parts.verifier.verify_handle(token).map_err(|error| {
             tracing::debug!(target: "chancery::session", %error, "a session handle was refused");
-            ResumeError::NotFound
+            ResumeError::Invalid
         })?;
         let claims = verified.claims();
         let gone = || match claims.cnf == *admitted.binding()
@@ -190,7 +190,7 @@ impl Shared {
         self.admitted.binding() == admitted.binding() && self.admitted.principal() == admitted.principal()
     }
 
-    /// From now on policies see the groups that this request's bearer proves, and none that only an earlier one did.
+    /// From now on policies see the groups and claims that this request's bearer proves, and none that only an earlier one did.
     pub(super) fn hear(&self, core: &mut Core, engine: &Engine, admitted: &Admitted) {
         let bearer = admitted.evidence().bearer();
         if bearer == core.bearer || !self.is_bound_to(admitted) {
@@ -199,6 +199,7 @@ impl Shared {
         core.bearer = bearer;
         let mut facts = core.entities.facts().clone();
         facts.groups = admitted.evidence().groups().to_vec();
+        facts.claims = admitted.evidence().claims().cloned().unwrap_or_default();
         core.entities = Arc::new(engine.session_principal(&facts));
     }
 }

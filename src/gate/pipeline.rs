@@ -48,6 +48,7 @@ impl Session {
             return shared.refuse_or_drop(&frame, DenyReason::SessionOver, DropReason::Binding);
         }
         shared.touch();
+        shared.note_evidence(admitted);
         match frame.kind() {
             Kind::Request => shared.client_request(admitted, &frame, at).await,
             Kind::Notification => shared.client_notification(admitted, &frame, at).await,
@@ -97,6 +98,7 @@ impl Session {
             return Err(DropReason::Binding);
         }
         shared.touch();
+        shared.note_evidence(admitted);
         let now = shared.now();
         let mut core = shared.core.lock();
         let phase = core.phase;

@@ -44,14 +44,20 @@ impl Registry {
     }
 
     /// Enters a session whose handshake begins; returns how many there are now.
+    ///
+    /// The live session of the same secret, whose place this one takes once its handshake is answered, is not counted:
+    /// it lives until then, and one more than the limit is there meanwhile. Handshakes under way are counted, so no
+    /// secret makes room for a second.
     pub(super) fn insert(&self, session: Arc<Session>) -> Result<usize, Full> {
         let mut table = self.table.lock();
-        if table.sessions.len() >= self.limit {
+        let replaced = secret_of(&session.shared).is_some_and(|secret| table.secrets.contains_key(&secret));
+        let leaving = usize::from(replaced);
+        if table.sessions.len().saturating_sub(leaving) >= self.limit {
             return Err(Full::Gateway);
         }
         let principal = session.shared.admitted.principal();
         let held = table.principals.get(principal).copied().unwrap_or_default();
-        if held >= self.per_principal {
+        if held.saturating_sub(leaving) >= self.per_principal {
             return Err(Full::Principal);
         }
         table.principals.insert(principal.clone(), held + 1);

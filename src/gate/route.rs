@@ -11,7 +11,7 @@ pub enum Transport {
     Stdio,
     /// HTTP on a TCP socket.
     Tcp,
-    /// HTTP on TLS, with a client that proved a SPIFFE ID.
+    /// HTTP on TLS.
     Tls,
     /// HTTP on a Unix socket.
     Unix,

@@ -27,6 +27,7 @@ use super::asked::{Asked, AskedKind};
 use super::catalog::{OwnLists, SeenTools};
 use super::changes::ShownLists;
 use super::denial::Denial;
+use super::forward::Forwarding;
 use super::house::House;
 use super::ledger;
 use super::pending::Pending;
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) core: Mutex<Core>,
     /// What the lists show may have changed.
     pub(super) stirred: tokio::sync::Notify,
+    /// Where the tool server is told who calls.
+    pub(super) forwarding: Option<Forwarding>,
     ended: CancellationToken,
     /// Milliseconds since the epoch.
     active: AtomicI64,
@@ -82,7 +85,7 @@ pub(super) enum Phase {
 pub(super) struct Core {
     pub(super) phase: Phase,
     pub(super) entities: Arc<SessionEntities>,
-    /// The bearer that the entities' groups are of, where there is one.
+    /// The bearer that the entities' groups and claims are of, where there is one.
     pub(super) bearer: Option<Sha256Digest>,
     /// What policies can see of what happened.
     pub(super) did: Did,
@@ -163,6 +166,8 @@ impl Shared {
             shown: ShownLists::default(),
             mismatch: None,
         };
+        let forwards = house.parts.config.forward_identity.get(&route.server);
+        let forwarding = forwards.map(|to| Forwarding::new(to, &admitted));
         Self {
             id,
             route,
@@ -175,6 +180,7 @@ impl Shared {
             renewal: tokio::sync::Mutex::new(()),
             core: Mutex::new(core),
             stirred: tokio::sync::Notify::new(),
+            forwarding,
             ended: CancellationToken::new(),
             active: AtomicI64::new(now.as_millis()),
         }
@@ -252,7 +258,8 @@ impl Shared {
             .append(&self.chain, |link| Statement::new(Predicate::SessionClose(close), link));
         let unanswered = core.asked.drain();
         core.served.drain();
-        core.handle = None;
+        // The handle stays: one that is superseded before its client was answered still gets it, and with it the 404
+        // that tells it to begin anew. It opens nothing any more.
         drop(core);
         for (_, asked) in unanswered {
             asked.end(self, Some(reason.as_str()));

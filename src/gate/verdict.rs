@@ -95,6 +95,9 @@ pub enum ResumeError {
     /// No live session has this handle: HTTP 404, and the client may initialize anew.
     #[error("no live session has this handle")]
     NotFound,
+    /// As [`ResumeError::NotFound`]: it is no token of ours at all.
+    #[error("the handle is no session token of this gateway")]
+    Invalid,
     /// As [`ResumeError::NotFound`], and the caller's own bootstrap secret holds another session by now: HTTP 404.
     #[error("the session's bootstrap secret holds another session by now")]
     Superseded,

@@ -20,6 +20,7 @@ mod service;
 mod spire;
 mod store;
 mod tls;
+mod web;
 
 pub use config::{Config, Kind, Local, Spire};
 pub use describe::{KeyDescription, KeyRole};
@@ -28,3 +29,4 @@ pub use material::{Material, PublicHalf, Published, PublishedKey};
 pub use service::Identity;
 pub use spire::SpireError;
 pub use tls::{Peers, SpiffeTls, TlsError};
+pub use web::{CertificateError, CertificateFiles, WebCertificate};

@@ -4,13 +4,16 @@
 //! withdrawal ends them; connections that stand are not cut. Who the peer is says the SPIFFE ID in its certificate
 //! alone, never a DNS name (X509-SVID §5). Sessions are not resumed: a resumption would skip the peer's certificate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::{ClientConfig, ServerConfig};
-use spiffe::{TrustDomain, X509Source};
+use spiffe::{TrustDomain, X509Bundle, X509Source};
 use spiffe_rustls::{AllowList, TerminalSourcePolicy, authorizer, mtls_client, mtls_server};
 
 use crate::domain::ids::SpiffeId;
+use crate::keys::TrustBundle;
 
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -61,17 +64,46 @@ impl Peers {
 #[derive(Debug, Clone)]
 pub struct SpiffeTls {
     source: X509Source,
+    read: Arc<Mutex<HashMap<TrustDomain, Read>>>,
+}
+
+/// A bundle of the stream's, and what was read from it; nothing if it holds no sound roots.
+#[derive(Debug)]
+struct Read {
+    of: Arc<X509Bundle>,
+    bundle: Option<Arc<TrustBundle>>,
 }
 
 impl SpiffeTls {
-    pub(super) const fn new(source: X509Source) -> Self {
-        Self { source }
+    pub(super) fn new(source: X509Source) -> Self {
+        Self { source, read: Arc::default() }
     }
 
     /// Whether there is a bundle of this trust domain now: a peer of it could make a handshake.
     pub fn trusts(&self, trust_domain: &str) -> bool {
         let bundle = |domain: TrustDomain| self.source.try_bundle_for_trust_domain(&domain);
         TrustDomain::new(trust_domain).ok().and_then(bundle).is_some()
+    }
+
+    /// The roots of this trust domain, if they can be read. Read once for each update that brings others.
+    pub fn bundle(&self, trust_domain: &str) -> Option<Arc<TrustBundle>> {
+        let domain = TrustDomain::new(trust_domain).ok()?;
+        let now = self.source.try_bundle_for_trust_domain(&domain);
+        let mut read = self.read.lock();
+        let Some(of) = now else {
+            read.remove(&domain);
+            return None;
+        };
+        if let Some(known) = read.get(&domain).filter(|known| Arc::ptr_eq(&known.of, &of)) {
+            return known.bundle.clone();
+        }
+        let roots = of.authorities().iter().map(|root| root.as_bytes().to_vec());
+        let bundle = TrustBundle::from_ders(trust_domain, roots)
+            .inspect_err(|error| tracing::error!(%error, "nobody of `{trust_domain}` is let in"))
+            .ok()
+            .map(Arc::new);
+        read.insert(domain, Read { of, bundle: bundle.clone() });
+        bundle
     }
 
     /// For connections to `servers`: shows the gateway's SVID, and goes on only with a server that proves to be one of

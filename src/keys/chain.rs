@@ -204,6 +204,27 @@ impl CertificateChain {
 
     /// A path to one of `roots`, and how long it holds. They are tried a few at a time: webpki gives up after 100
     /// signatures, which many roots of one name (a CA's generations) would use up.
+    /// That the chain leads to a root of `bundle` at `at`, whatever its leaf's key is good for; until when it does, as
+    /// far as the certificates say.
+    ///
+    /// # Errors
+    /// The leaf is no workload's of the bundle's trust domain or not valid at `at`, or there is no path to a root.
+    pub fn leads_to(&self, bundle: &TrustBundle, at: Timestamp) -> Result<Timestamp, ChainError> {
+        let leaf = self.named()?;
+        let (found, expected) = (leaf.spiffe_id.trust_domain(), bundle.trust_domain());
+        if found != expected {
+            return Err(ChainError::TrustDomain { leaf: found.to_owned(), bundle: expected.to_owned() });
+        }
+        let (not_before, not_after) = (leaf.not_before, leaf.not_after);
+        if at.as_secs() < not_before.as_secs() || at.as_secs() > not_after.as_secs() {
+            return Err(ChainError::Validity { at, not_before, not_after });
+        }
+        let second = std::time::Duration::from_secs(u64::try_from(at.as_secs()).unwrap_or(0));
+        let roots: Vec<&Root> = bundle.valid_at(at).collect();
+        let path = self.path(&roots, UnixTime::since_unix_epoch(second)).map_err(ChainError::Path)?;
+        Ok(path.to.min(not_after))
+    }
+
     fn path(&self, roots: &[&Root], time: UnixTime) -> Result<Path, webpki::Error> {
         let certificate = EndEntityCert::try_from(&self.leaf)?;
         // Without an extended key usage anything goes; with one, `read_leaf` asked for both already.

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Expr};
 
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::Timestamp;
-use crate::domain::evidence::{Evidence, EvidenceKind};
+use crate::domain::evidence::{Evidence, EvidenceKind, PassedClaims};
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::revision::Revision;
@@ -75,6 +75,8 @@ pub struct SessionFacts {
     pub executable: Option<String>,
     /// The groups that the evidence proves.
     pub groups: Vec<String>,
+    /// The claims of a bearer token that configuration lets through.
+    pub claims: Arc<PassedClaims>,
 }
 
 impl SessionFacts {
@@ -108,6 +110,7 @@ impl SessionFacts {
             uid,
             executable,
             groups: admitted.evidence().groups().to_vec(),
+            claims: admitted.evidence().claims().cloned().unwrap_or_default(),
         }
     }
 }
@@ -120,6 +123,7 @@ pub struct SessionEntities {
     pub(super) groups: HashSet<EntityUid>,
     pub(super) server: EntityUid,
     attributes: HashMap<String, Expr>,
+    tags: Vec<(String, Expr)>,
     session: Vec<(String, Expr)>,
     /// The unchanging facts as JSON members, for the digest of a decision's input.
     pub(super) canonical: String,
@@ -156,6 +160,13 @@ impl SessionEntities {
         }
         canonical.member("clientName", name);
         canonical.member("clientVersion", version);
+        let mut tags = Vec::with_capacity(facts.claims.len());
+        for (name, values) in facts.claims.iter() {
+            tags.push((name.clone(), Expr::new_set(values.iter().map(|value| text(value)))));
+            for value in values {
+                canonical.member(&format!("claim.{name}"), value);
+            }
+        }
         let mut session = Vec::with_capacity(6);
         let id = facts.session.to_string();
         for (key, value) in [
@@ -174,6 +185,7 @@ impl SessionEntities {
             server: uid(&TYPES.server, facts.server.as_str()),
             facts: facts.clone(),
             attributes,
+            tags,
             session,
             canonical: canonical.0,
         }
@@ -203,7 +215,7 @@ impl SessionEntities {
         if reads.labels {
             attributes.insert("labels".to_owned(), state.labels());
         }
-        Entity::new(self.agent.clone(), attributes, self.groups.clone()).ok()
+        Entity::new_with_tags(self.agent.clone(), attributes, self.groups.clone(), self.tags.clone()).ok()
     }
 
     /// The server that the session is with.

@@ -8,6 +8,8 @@ use url::Url;
 
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
+use crate::identity::CertificateFiles;
+use crate::token::IdentityConfig;
 use crate::policy::ArgumentRules;
 
 /// One configured tool server.
@@ -49,10 +51,26 @@ pub struct HttpConfig {
     /// Its MCP endpoint, `http` or `https`; nothing is ever sent to another origin.
     pub url: Url,
     /// Headers sent with every request to it, such as its own `Authorization`.
-    pub headers: BTreeMap<String, Secret>,
+    pub headers: BTreeMap<String, HeaderSource>,
     /// Who the server must prove to be by its SVID, shown the gateway's own; the web's authorities are then not asked.
     /// Empty for plain HTTP and for HTTPS as on the web.
     pub spiffe_ids: Vec<SpiffeId>,
+    /// How the server is told who calls it, if it is.
+    pub forward_identity: Option<IdentityConfig>,
+}
+
+/// Where a configured header's value comes from.
+#[derive(Debug, Clone)]
+pub enum HeaderSource {
+    /// The configuration.
+    Text(Secret),
+    /// A file that others can't read; looked at again when it changes.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What stands before its content, such as `Bearer `.
+        prefix: String,
+    },
 }
 
 /// Where clients connect under `serve`.
@@ -60,8 +78,11 @@ pub struct HttpConfig {
 pub struct ListenConfig {
     /// TCP address; port 0 takes any free one.
     pub tcp: Option<SocketAddr>,
-    /// TLS address, on which clients must show an X.509-SVID; port 0 takes any free one.
+    /// TLS address; port 0 takes any free one.
     pub tls: Option<SocketAddr>,
+    /// What is shown there as on the web, clients then being asked for a bearer token. Without it the gateway shows its
+    /// own SVID there, and clients must show theirs.
+    pub certificate: Option<CertificateFiles>,
     /// Path of a Unix socket.
     pub unix: Option<PathBuf>,
     /// Names that `Host` may have besides the loopback names of a loopback listener. Without a port any port will do.

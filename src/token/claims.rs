@@ -1,9 +1,12 @@
 //! What a session token says.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::binding::Binding;
 use crate::domain::digest::Sha256Digest;
+use crate::domain::evidence::PassedClaims;
 use crate::domain::ids::{SessionId, TokenId};
 
 /// The claims, in the order in which they are written. A duplicate or unknown claim is refused by the reader.
@@ -30,6 +33,9 @@ pub struct Claims {
     pub cnf: Binding,
     /// The kind of evidence, an array of one (RFC 8176 §1).
     pub amr: [String; 1],
+    /// The foreign token's claims that configuration lets through.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub claims: Arc<PassedClaims>,
     /// What the client calls itself; its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
@@ -37,6 +43,10 @@ pub struct Claims {
     pub mcp: McpFacts,
     /// The policy set in force at issuance.
     pub policy: Sha256Digest,
+}
+
+fn is_empty(claims: &Arc<PassedClaims>) -> bool {
+    claims.is_empty()
 }
 
 /// What a client calls itself in `initialize`.

@@ -18,6 +18,11 @@ pub enum TokenError {
     /// The evidence, the key or the lifetime ends before the token could hold for a second.
     #[error("the token would have expired at issuance")]
     NoTimeLeft,
+    /// An identity token is for a tool server and never for the gateway.
+    #[error(
+        "the audience `{0}` is the gateway's own: write the tool server's into `forward_identity.audience`"
+    )]
+    OwnAudience(String),
     /// The claims could not be written.
     #[error("the claims could not be written: {0}")]
     Unwritable(String),
@@ -76,6 +81,7 @@ impl TokenError {
             Self::Random(_) => "random_failed",
             Self::TooLong => "too_long",
             Self::NoTimeLeft => "no_time_left",
+            Self::OwnAudience(_) => "own_audience",
             Self::Unwritable(_) => "unwritable",
             Self::Malformed => "malformed",
             Self::Header => "header",

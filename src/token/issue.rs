@@ -1,4 +1,4 @@
-//! Issuing: the only place where a session token is made.
+//! Issuing: the only place where a session token is made. What tool servers are shown is made in [`super::identity`].
 
 use std::sync::Arc;
 
@@ -50,12 +50,12 @@ pub struct IssuedToken {
     pub expires: Timestamp,
 }
 
-/// Issues session tokens with whatever key signs now.
+/// Issues tokens with whatever key signs now.
 #[derive(Debug)]
 pub struct Issuer {
-    signer: Arc<dyn Signer>,
-    clock: Clock,
-    config: Config,
+    pub(super) signer: Arc<dyn Signer>,
+    pub(super) clock: Clock,
+    pub(super) config: Config,
 }
 
 impl Issuer {
@@ -90,6 +90,7 @@ impl Issuer {
             sid: grant.session,
             cnf: grant.admitted.binding().clone(),
             amr: [grant.admitted.principal().kind().as_str().to_owned()],
+            claims: grant.admitted.evidence().claims().cloned().unwrap_or_default(),
             client: grant.client.clone(),
             mcp: McpFacts {
                 protocol: grant.protocol.as_str().to_owned(),
@@ -99,7 +100,7 @@ impl Issuer {
             policy: grant.policy,
         };
         let payload = serde_json::to_vec(&claims).map_err(|e| TokenError::Unwritable(e.to_string()))?;
-        let token = jws::sign(&key, &payload)?;
+        let token = jws::sign(&key, jws::TYP, &payload)?;
         let sha256 = Sha256Digest::of(token.as_bytes());
         let expires = Timestamp::from_secs(exp);
         let key = Arc::new(PublicSvid::from(&*key));

@@ -57,10 +57,10 @@ pub(super) fn split(token: &str) -> Result<Parts<'_>, TokenError> {
     Ok(Parts { alg: header.alg.into_owned(), kid: header.kid.into_owned(), signed, payload, signature })
 }
 
-/// Signs `payload` with `key`.
-pub(super) fn sign(key: &ActiveKey, payload: &[u8]) -> Result<String, TokenError> {
+/// Signs `payload` with `key`, as a token of type `typ`.
+pub(super) fn sign(key: &ActiveKey, typ: &str, payload: &[u8]) -> Result<String, TokenError> {
     let header =
-        Header { alg: key.algorithm().as_str().into(), typ: TYP.into(), kid: key.id().as_str().into() };
+        Header { alg: key.algorithm().as_str().into(), typ: typ.into(), kid: key.id().as_str().into() };
     let header = serde_json::to_vec(&header).map_err(|e| TokenError::Unwritable(e.to_string()))?;
     let mut token = URL_SAFE_NO_PAD.encode(header);
     token.push('.');

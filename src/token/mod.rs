@@ -6,6 +6,9 @@
 //! authenticates by itself (its binding must hold for the evidence of the same request) and never widens (I6).
 //! Nothing here prints a token (I7).
 //!
+//! Tool servers that are told who calls them get an identity token of another type ([`IdentityClaims`]), which the gateway
+//! itself never reads.
+//!
 //! layer: L2
 
 mod audience;
@@ -13,6 +16,7 @@ mod cache;
 mod claims;
 mod config;
 mod error;
+mod identity;
 mod issue;
 mod jws;
 mod verify;
@@ -21,6 +25,7 @@ pub use audience::audience_of;
 pub use claims::{Claims, Client, McpFacts};
 pub use config::Config;
 pub use error::TokenError;
+pub use identity::{Actor, IDENTITY_TYP, IdentityClaims, IdentityConfig, IssuedIdentity, OnBehalfOf};
 pub use issue::{Grant, IssuedToken, Issuer};
 pub use jws::{MAX_TOKEN_BYTES, TYP};
 pub use verify::{VerifiedToken, Verifier};

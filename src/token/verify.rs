@@ -108,6 +108,11 @@ impl Verifier {
         Ok(verified)
     }
 
+    /// Whether the key of this id is one of the gateway's own, and not withdrawn.
+    pub fn believes(&self, kid: &KeyId) -> bool {
+        self.keys.find(kid.as_str()).is_some()
+    }
+
     /// All that does not depend on the time now.
     fn check(&self, token: &str, sha256: Sha256Digest) -> Result<VerifiedToken, TokenError> {
         let parts = jws::split(token)?;

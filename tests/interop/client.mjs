@@ -12,18 +12,22 @@ const spec = JSON.parse(readFileSync(file, 'utf8'));
 const require = createRequire(join(process.env.INTEROP_NODE, 'package.json'));
 const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 
-let Client, StdioClientTransport, StreamableHTTPClientTransport;
+let Client, StdioClientTransport, StreamableHTTPClientTransport, ClientCredentialsProvider;
 if (generation === 'v1') {
   ({ Client } = await load('@modelcontextprotocol/sdk/client/index.js'));
   ({ StdioClientTransport } = await load('@modelcontextprotocol/sdk/client/stdio.js'));
   ({ StreamableHTTPClientTransport } = await load('@modelcontextprotocol/sdk/client/streamableHttp.js'));
+  ({ ClientCredentialsProvider } = await load('@modelcontextprotocol/sdk/client/auth-extensions.js'));
 } else {
-  ({ Client, StreamableHTTPClientTransport } = await load('@modelcontextprotocol/client'));
+  ({ Client, StreamableHTTPClientTransport, ClientCredentialsProvider } = await load('@modelcontextprotocol/client'));
   ({ StdioClientTransport } = await load('@modelcontextprotocol/client/stdio'));
 }
 
+// The client gets credentials for its issuer; where that is, and what for, the server has to tell. The scope is
+// configured, because this provider asks for no other.
+const authProvider = spec.oauth && new ClientCredentialsProvider({ ...spec.oauth, expectedIssuer: spec.oauth.issuer });
 const transport = spec.url
-  ? new StreamableHTTPClientTransport(new URL(spec.url), { requestInit: { headers: spec.headers ?? {} } })
+  ? new StreamableHTTPClientTransport(new URL(spec.url), { requestInit: { headers: spec.headers ?? {} }, authProvider })
   : new StdioClientTransport({ command: spec.command, args: spec.args, env: { ...process.env, ...spec.env }, stderr: 'inherit' });
 const client = new Client({ name: `interop-ts-${generation}`, version: '1.0.0' });
 

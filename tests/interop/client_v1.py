@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from mcp import ClientSession, McpError, StdioServerParameters
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification, Implementation
@@ -18,10 +19,37 @@ def plain(model):
     return model.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
+class Memory:
+    """Where the SDK keeps what it was given."""
+
+    tokens = info = None
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.info
+
+    async def set_client_info(self, info):
+        self.info = info
+
+
+def auth(spec):
+    """The client gets credentials for its issuer; where that is, and what for, the server has to tell."""
+    if own := spec.get("oauth"):
+        return ClientCredentialsOAuthProvider(
+            spec["url"], Memory(), own["clientId"], own["clientSecret"], issuer=own["issuer"]
+        )
+    return None
+
+
 @asynccontextmanager
 async def connect(spec):
     if "url" in spec:
-        async with streamablehttp_client(spec["url"], headers=spec.get("headers") or {}) as (read, write, _):
+        async with streamablehttp_client(spec["url"], headers=spec.get("headers") or {}, auth=auth(spec)) as (read, write, _):
             yield read, write
     else:
         import os

@@ -10,6 +10,7 @@ import sys
 import anyio
 import httpx2
 from mcp import Client, StdioServerParameters
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import Implementation
@@ -17,6 +18,33 @@ from mcp_types import Implementation
 
 def plain(model):
     return model.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+class Memory:
+    """Where the SDK keeps what it was given."""
+
+    tokens = info = None
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.info
+
+    async def set_client_info(self, info):
+        self.info = info
+
+
+def auth(spec):
+    """The client gets credentials for its issuer; where that is, and what for, the server has to tell."""
+    if own := spec.get("oauth"):
+        return ClientCredentialsOAuthProvider(
+            spec["url"], Memory(), own["clientId"], own["clientSecret"], issuer=own["issuer"]
+        )
+    return None
 
 
 async def cancel(client, step):
@@ -68,7 +96,7 @@ async def run(client, step):
 async def main():
     spec = json.load(open(sys.argv[1]))
     out = {"steps": []}
-    async with httpx2.AsyncClient(headers=spec.get("headers") or {}, timeout=60) as http:
+    async with httpx2.AsyncClient(headers=spec.get("headers") or {}, timeout=60, auth=auth(spec)) as http:
         if "url" in spec:
             server = streamable_http_client(spec["url"], http_client=http, max_sse_event_size=None)
         else:

@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+import leaks
+
 HERE = Path(__file__).resolve().parent
 CACHE = HERE / ".cache"
 CHANCERY = os.environ.get("CHANCERY_BIN", "")
@@ -200,6 +202,12 @@ class Serve(Process):
         self.secret = secret.read_text().strip()
         self.url = f"{self.base}/mcp/{name}"
         self.headers = {"Authorization": f"Bearer {self.secret}"}
+
+    def __exit__(self, *failure):
+        super().__exit__(*failure)
+        if hasattr(self, "secret"):
+            taps = [file for file in self.home.glob("*") if "tap" in file.name]
+            leaks.search(f"{self.name} in {self.home.name}", self.secret, self.stderr(), self.log, *taps)
 
     def read_address(self, file):
         if self.child.poll() is not None:

@@ -1,9 +1,12 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, reference, trouble, spire."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, reference, trouble, forward, oidc, spire."""
 
 import sys
 
 import everything
 import filesystem
+import forward
+import leaks
+import oidc_checks
 import reference
 import spire_checks
 import trouble
@@ -14,6 +17,8 @@ GROUPS = {
     "filesystem": filesystem,
     "reference": reference,
     "trouble": trouble,
+    "forward": forward,
+    "oidc": oidc_checks,
     "spire": spire_checks,
 }
 
@@ -28,6 +33,7 @@ def main():
     checks = Checks()
     for name in wanted:
         GROUPS[name].all_of_them(checks)
+    leaks.all_of_them(checks)
     print(f"{checks.passed} passed, {checks.failed} failed")
     sys.exit(1 if checks.failed or not checks.passed else 0)
 

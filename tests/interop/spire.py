@@ -262,6 +262,11 @@ plugins {{
             self.process.__exit__()
             raise
 
+    def fetch_jwt(self, audience):
+        """A JWT-SVID of this user, as SPIRE's own client gets it."""
+        said = run(AGENT, "api", "fetch", "jwt", "-audience", audience, "-socketPath", self.socket).stdout
+        return re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", said).group()
+
     def fetch(self, wanted, patience=30):
         """Fetches this user's SVIDs as SPIRE's own client does until the one of `wanted` is among them.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import main_tempdir, note
 from spire import Server
-from spire_kinds import p384, run_and_forgery, start
+from spire_kinds import jwt_svid, p384, run_and_forgery, start
 from spire_mtls import admission, mtls
 from spire_rotation import rotation
 from spire_trouble import entry_and_ca, outage
@@ -46,6 +46,7 @@ def one_by_one(checks, server, home):
     checks.group("spire, P-384", p384, home)
     checks.group("spire, run", run_and_forgery, server, home)
     checks.group("spire, start", start, server, home)
+    checks.group("spire, JWT-SVID", jwt_svid, server, home)
     checks.group("spire, mTLS", mtls, server, home)
     checks.group("spire, mTLS admission", admission, server, home)
 

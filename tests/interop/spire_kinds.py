@@ -1,5 +1,6 @@
 """SVIDs of each kind, what stops a start, `chancery run` in an environment with SPIRE, and a forged log."""
 
+import http.client
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import forge
 import proofs
 import raw
 from gateways import PERMIT_ALL, echo, gateway, report, session, verify
-from harness import CHANCERY, EVERYTHING, chancery, environment, records, run_command, write_policies
+from harness import (CHANCERY, EVERYTHING, chancery, environment, records, run_command, tapped, wait_for,
+                     write_policies)
 from spire import AGENT, Server, spiffe_id
 
 GATEWAY = spiffe_id("/gateway-of-a-kind")
@@ -89,6 +91,42 @@ def restarted(checks, title, home, agent, token, kid):
                     {key["kid"]: key for key in shown["keys"]}, live)
         checks.check(f"{title}: with the key of the run before", kid in live, list(live))
         serving.stop()
+
+
+def jwt_svid(checks, server, home):
+    """A JWT-SVID of SPIRE's, for the gateway's own name as audience, where a session's token or a bearer belongs."""
+    title, home = "spire, JWT-SVID", home / "jwt"
+    home.mkdir()
+    tap = home / "tap"
+    with server.join(home) as agent:
+        server.entry(agent, "/gateway-of-a-kind")
+        agent.fetch(GATEWAY)
+        command = tapped(EVERYTHING, tap)
+        servers = {"everything": {"command": command[0], "args": command[1:]}}
+        with gateway(home / "gateway", agent, servers=servers, refusal_summary="1s") as serving:
+            one = raw.Http(serving.url, serving.headers)
+            checks.check(f"{title}: a call works", "result" in echo(one))
+            svid = agent.fetch_jwt(GATEWAY)
+            checks.same(f"{title}: it is the workload's", proofs.claims(svid)["sub"], GATEWAY)
+            before = tap.read_bytes()
+            for method in ("POST", "GET", "DELETE"):
+                said = status(one, method, {"Mcp-Session-Id": svid})
+                checks.same(f"{title}: as a session's token it opens nothing by {method}", said, 404)
+                said = status(one, method, {"Authorization": f"Bearer {svid}"})
+                checks.same(f"{title}: as a bearer it admits nobody by {method}", said, 401)
+            checks.check(f"{title}: the tool server got no byte", tap.read_bytes() == before)
+            checks.check(f"{title}: the session goes on", "result" in echo(one, 2))
+            counted = wait_for("counts", lambda: "invalid_session_token 3" in serving.stderr() and serving.stderr())
+            checks.check(f"{title}: both are counted", "wrong_secret 3" in counted, counted[-600:])
+            serving.stop()
+
+
+def status(client, method, headers):
+    """The status of a request with other headers than the client's."""
+    connection = http.client.HTTPConnection(client.netloc, timeout=raw.PATIENCE)
+    body = json.dumps(raw.call(9, "echo", {"message": "stolen"})) if method == "POST" else None
+    connection.request(method, client.path, body, {**client.headers, **headers})
+    return connection.getresponse().status
 
 
 def run_and_forgery(checks, server, home):

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::support::leaks::{self, Place};
+use crate::support::otlp::Mailbox;
+
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,6 +53,10 @@ pub(crate) struct Gateway {
     child: Child,
     said: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
+    telemetry: Mailbox,
+    /// What reaches the tool servers, where they write it down.
+    upstream: Vec<fs::File>,
+    searched: bool,
 }
 
 impl Gateway {
@@ -80,6 +87,18 @@ impl Gateway {
     pub(crate) fn start_by(mut command: Command, dir: TempDir) -> Self {
         // One that was killed may have left it behind.
         fs::remove_file(dir.path().join("addresses")).ok();
+        let telemetry = Mailbox::open();
+        if !command
+            .get_envs()
+            .any(|(name, value)| value.is_some() && name.to_string_lossy().starts_with("OTEL_"))
+        {
+            // Soon: most gateways here are killed, not asked to end.
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", telemetry.endpoint())
+                .env("OTEL_BSP_SCHEDULE_DELAY", "20");
+            command.env("NO_PROXY", "127.0.0.1");
+        }
+        let upstream = recordings(&dir.path().join("chancery.yaml"));
         let mut child = command.args(["serve", "-c"]).arg(dir.path().join("chancery.yaml")).spawn().unwrap();
         let mut reader = BufReader::new(child.stderr.take().unwrap());
         let said = Arc::new(Mutex::new(String::new()));
@@ -91,7 +110,8 @@ impl Gateway {
                 line.clear();
             }
         });
-        let mut gateway = Self { dir, child, said, reader: Some(reader) };
+        let mut gateway =
+            Self { dir, child, said, reader: Some(reader), telemetry, upstream, searched: false };
         let addresses = gateway.dir.path().join("addresses");
         wait_for("the address file", || {
             if let Some(status) = gateway.child.try_wait().unwrap() {
@@ -112,7 +132,9 @@ impl Gateway {
 
     /// The `Authorization` value that admits.
     pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", fs::read_to_string(self.dir.path().join("secret")).unwrap().trim())
+        let secret = fs::read_to_string(self.dir.path().join("secret")).unwrap();
+        leaks::credential(secret.trim());
+        format!("Bearer {}", secret.trim())
     }
 
     /// Every record's payload, as far as it is written.
@@ -125,6 +147,15 @@ impl Gateway {
         let keyid =
             |envelope: &serde_json::Value| envelope["signatures"][0]["keyid"].as_str().unwrap().to_owned();
         envelopes(&self.dir.path().join("log")).iter().map(keyid).collect()
+    }
+
+    /// How many requests a listener turned away for a reason, by the summaries so far.
+    pub(crate) fn turned_away(&self, listener: &str, reason: &str) -> u64 {
+        let records = self.records();
+        let summaries = records.iter().filter(|record| is_kind(record, "refusal-summary"));
+        let rows = summaries.flat_map(|record| record["predicate"]["refusals"].as_array().unwrap());
+        let rows = rows.filter(|row| row["listener"] == listener && row["reason"] == reason);
+        rows.map(|row| row["count"].as_u64().unwrap()).sum()
     }
 
     /// What it has said on stderr.
@@ -167,6 +198,7 @@ impl Gateway {
     pub(crate) fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.search();
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 
@@ -179,6 +211,7 @@ impl Gateway {
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         assert_eq!(stdout, "", "nothing is printed");
+        self.search();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         (status.code(), said, dir)
     }
@@ -190,8 +223,45 @@ impl Drop for Gateway {
         self.child.wait().ok();
         if std::thread::panicking() {
             eprintln!("the gateway said:\n{}", self.said());
+        } else {
+            self.search();
         }
     }
+}
+
+impl Gateway {
+    /// Fails if a token, a secret or an argument's value stands in anything that the gateway leaves behind, or a token or
+    /// a secret in what its tool servers were sent. Every gateway of every test ends with this.
+    fn search(&mut self) {
+        use std::io::Seek as _;
+        if std::mem::replace(&mut self.searched, true) {
+            return;
+        }
+        leaks::search_files(self.dir.path()).unwrap_or_else(|leak| panic!("{leak}"));
+        let telemetry = leaks::find(&self.telemetry.received(), Place::Trace);
+        assert_eq!(telemetry, None, "in what was exported");
+        assert_eq!(leaks::find(self.said().as_bytes(), Place::Trace), None, "in what the gateway said");
+        for recording in &mut self.upstream {
+            let mut sent = Vec::new();
+            recording.rewind().and_then(|()| recording.read_to_end(&mut sent)).unwrap();
+            assert_eq!(leaks::find(&sent, Place::Upstream), None, "in what a tool server was sent");
+        }
+    }
+}
+
+/// The files in which tool servers of this configuration write down what they are sent. Opened before anything starts:
+/// a test may have removed them by the time they are searched.
+fn recordings(config: &Path) -> Vec<fs::File> {
+    let text = fs::read_to_string(config).unwrap();
+    let mut words = text.split([' ', ',', '"', '[', ']']).filter(|word| !word.is_empty());
+    let mut files = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word, "--record" | "--record-headers" | "tee") {
+            let path = words.by_ref().find(|word| *word != "-a").unwrap();
+            files.push(fs::File::options().create(true).append(true).read(true).open(path).unwrap());
+        }
+    }
+    files
 }
 
 /// Every record's payload in a log directory.

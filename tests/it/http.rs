@@ -1,8 +1,9 @@
 //! `chancery serve`: streamable HTTP on both sides.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult,
@@ -14,7 +15,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use rmcp::{ClientHandler, ErrorData, RoleClient, ServiceExt as _};
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, demo_server, wait_for};
+use crate::gateway::{Gateway, PATIENCE, demo_server, wait_for};
 use crate::puppet::{POLICIES, gateway, puppet_gateway, script};
 use crate::raw::{Client, call, read_head, send, tcp};
 
@@ -216,7 +217,7 @@ fn a_client_that_goes_away_cancels_nothing() {
         let mut wire = tcp(&gateway);
         let head = client.headers().iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect::<String>();
         let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
-        std::io::Write::write_all(&mut wire, text.as_bytes()).unwrap();
+        wire.write_all(text.as_bytes()).unwrap();
         // It is decided before the connection is closed.
         wait_for("the decision", || {
             let decided = gateway.records().iter().any(|r| r["predicate"]["method"] == "tools/call");
@@ -324,7 +325,7 @@ fn a_shutdown_finishes_what_is_under_way() {
     let mut wire = tcp(&gateway);
     let head = client.headers().iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect::<String>();
     let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
-    std::io::Write::write_all(&mut wire, text.as_bytes()).unwrap();
+    wire.write_all(text.as_bytes()).unwrap();
     wait_for("the decision", || {
         let decided = gateway.records().iter().any(|r| r["predicate"]["method"] == "tools/call");
         decided.then_some(())
@@ -353,4 +354,30 @@ fn a_client_whose_secret_opened_another_session_is_told_so_and_so_is_the_operato
     assert_eq!(second.call(1, "add", r#"{"a":1,"b":2}"#).status, 200);
     let (_, said, _dir) = gateway.stop();
     assert_eq!(said.matches("chancery bootstrap new FILE").count(), 1, "{said}");
+}
+
+#[test]
+fn a_refused_request_whose_body_comes_after_its_head_is_answered_and_the_connection_goes_on() {
+    let gateway = puppet_gateway(&script(""), "");
+    let body = call(1, "add", r#"{"a":1,"b":1}"#);
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut wire = tcp(&gateway);
+    wire.set_nodelay(true).unwrap();
+    for round in 0..3 {
+        wire.write_all(head.as_bytes()).unwrap();
+        // Nothing is answered, nor the connection closed, before the body is there too.
+        wire.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let early = wire.read(&mut [0; 1]);
+        assert!(early.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{round}");
+        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        wire.write_all(body.as_bytes()).unwrap();
+        let (answer, mut rest) = read_head(BufReader::new(wire));
+        assert_eq!(answer.status, 401, "{round}");
+        let length: u64 = answer.header("content-length").unwrap().parse().unwrap();
+        std::io::copy(&mut rest.by_ref().take(length), &mut std::io::sink()).unwrap();
+        wire = rest.into_inner();
+    }
 }

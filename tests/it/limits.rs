@@ -49,6 +49,22 @@ fn a_principal_with_as_many_sessions_as_it_may_have_is_told_429_and_others_are_n
 }
 
 #[test]
+fn a_client_that_restarts_with_its_secret_is_not_told_429_where_it_may_have_one_session() {
+    let more = "limits: { sessions_per_principal: 1 }\n";
+    let gateway = gateway(&format!("  demo: {}", demo_server()), POLICIES, more);
+    let first = Client::open(&gateway, "/mcp", "2025-11-25");
+    let second = Client::open(&gateway, "/mcp", "2025-11-25");
+    assert_eq!(first.call(1, "add", r#"{"a":1,"b":1}"#).status, 404);
+    assert_eq!(second.call(1, "add", r#"{"a":1,"b":1}"#).message()["id"], 1);
+    wait_for("the end of the first one's tool server", || (gateway.children().len() == 1).then_some(()));
+    let records = gateway.records();
+    let closes = records.iter().filter(|record| is_kind(record, "session-close"));
+    let reasons: Vec<_> = closes.map(|record| record["predicate"]["reason"].clone()).collect();
+    assert_eq!(reasons, [json!("superseded")]);
+    assert!(!records.iter().any(|record| record["predicate"]["denyReason"] == "limited"));
+}
+
+#[test]
 fn a_principal_that_calls_too_fast_is_told_when_to_come_again_and_nothing_of_it_goes_upstream() {
     let dir = tempfile::tempdir().unwrap();
     let record = dir.path().join("record");

@@ -2,12 +2,15 @@
 //! what it does not.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, chancery, demo_server};
-use crate::raw::{Answer, Client, initialize, send, tcp};
+use crate::gateway::{Gateway, chancery, demo_server, wait_for};
+use crate::raw::{Answer, Client, call, initialize, promise, read_head, send, tcp};
 use crate::support::issuer::{Issuer, Key};
 
 const POLICIES: &str = r#"
@@ -126,6 +129,35 @@ fn a_token_opens_a_session_for_its_subject_and_for_nobody_else() {
 }
 
 #[test]
+fn a_body_that_comes_when_its_token_has_ended_is_not_heard() {
+    let issuer = Issuer::start();
+    let key = Key::es256("k1");
+    issuer.publish(&[&key]);
+    let gateway = gateway(&issuer, "");
+    let mut said = claims(&issuer, "alice", &["staff"]);
+    let mut client = Client::open_as(&gateway, "/mcp/demo", "2025-11-25", &bearer(&key, &said));
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let end = now() + 3;
+    said["exp"] = json!(end);
+    client.bearer = bearer(&key, &said);
+    let (add, open) = (call(1, "add", r#"{"a":2,"b":3}"#), initialize("2025-11-25").to_string());
+    let headers = client.headers();
+    let anew: Vec<_> = headers.iter().copied().filter(|(name, _)| *name != "mcp-session-id").collect();
+    let begun = [(add.as_str(), &headers), (open.as_str(), &anew)]
+        .map(|(body, headers)| (body, promise(tcp(&gateway), "POST /mcp/demo", headers, body.len())));
+    wait_for("the token's end", || (now() >= end).then_some(()));
+    for (body, mut reader) in begun {
+        reader.get_mut().write_all(body.as_bytes()).unwrap();
+        let (answer, _) = read_head(reader);
+        assert_eq!(answer.status, 401, "{body}: {answer:?}");
+        assert!(answer.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
+        assert!(answer.header("mcp-session-id").is_none());
+    }
+    let records = serde_json::to_string(&gateway.records()).unwrap();
+    assert!(!records.contains("demo/add") && records.matches("session-open:v1").count() == 1, "{records}");
+}
+
+#[test]
 fn tokens_that_prove_nothing_open_nothing() {
     let issuer = Issuer::start();
     let key = Key::rs256("k1");
@@ -174,4 +206,62 @@ fn an_issuer_that_is_down_is_told_apart_from_a_token_that_is_no_good() {
     let answer = knock(&gateway, Some(&bearer(&Key::eddsa("k"), &claims(&issuer, "alice", &[]))));
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("30")));
     assert!(answer.header("www-authenticate").is_none());
+    assert!(gateway.said().contains("an issuer's keys can't be fetched"), "the operator is told");
+}
+
+#[test]
+fn a_source_that_fails_is_told_to_the_operator_and_the_next_one_serves() {
+    let issuer = Issuer::start();
+    let key = Key::es256("k1");
+    issuer.publish(&[&key]);
+    let url = issuer.url();
+    let next = format!(
+        "      jwks_url: {url}/broken\n    - issuer: {url}\n      audience: chancery\n      allow_http: true\n      \
+         allow_private: true\n      groups: {{ claim: groups }}\n"
+    );
+    let gateway = gateway(&issuer, &next);
+    let client = Client::open_as(
+        &gateway,
+        "/mcp/demo",
+        "2025-11-25",
+        &bearer(&key, &claims(&issuer, "alice", &["staff"])),
+    );
+    assert_eq!(client.call(1, "add", r#"{"a":2,"b":3}"#).message()["result"]["content"][0]["text"], "5");
+    assert!(gateway.said().contains("/broken answered 503"), "{}", gateway.said());
+}
+
+#[test]
+fn a_flood_of_forged_tokens_is_told_to_come_later_and_the_right_one_goes_through() {
+    let issuer = Issuer::start();
+    let (key, thief) = (Key::es256("k1"), Key::es256("k1"));
+    issuer.publish(&[&key]);
+    let gateway = gateway(&issuer, "");
+    let good = claims(&issuer, "alice", &["staff"]);
+    let forged = bearer(&thief, &good);
+    // More than a minute's fill, wherever in a minute this begins.
+    let told = (0..70).map(|_| knock(&gateway, Some(&forged))).find(|answer| answer.status == 429).unwrap();
+    assert_eq!(told.header("retry-after"), Some("60"));
+    assert!(told.header("mcp-session-id").is_none());
+    assert!(knock(&gateway, Some(&bearer(&key, &good))).header("mcp-session-id").is_some());
+}
+
+#[test]
+fn a_claim_that_is_let_through_is_in_the_sessions_token_and_no_other_is() {
+    let issuer = Issuer::start();
+    let key = Key::es256("k1");
+    issuer.publish(&[&key]);
+    let gateway = gateway(&issuer, "      claims: [department]\n");
+    let mut said = claims(&issuer, "alice", &[]);
+    said["department"] = json!("lab");
+    said["email"] = json!("alice@example.org");
+    let answer = knock(&gateway, Some(&bearer(&key, &said)));
+    let token = answer.header("mcp-session-id").unwrap().to_owned();
+    let payload = BASE64.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(payload["claims"], json!({ "department": ["lab"] }));
+    // One that leaves no room for it in a header admits nobody.
+    said["department"] = json!("x".repeat(2000));
+    assert_eq!(knock(&gateway, Some(&bearer(&key, &said))).status, 401);
+    let records = serde_json::to_string(&gateway.records()).unwrap();
+    assert!(!records.contains("alice@example.org") && !gateway.said().contains("alice@example.org"));
 }

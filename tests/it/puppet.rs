@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, wait_for};
 
 /// Everything is permitted but `delete_everything`.
 pub(crate) const POLICIES: &str = r#"
@@ -75,4 +75,39 @@ fn write(dir: &Path, servers: &str, policies: &str, more: &str) {
          admission: {{ bootstrap: {{ file: secret }}, peer: {{}} }}\nlog: {{ dir: log }}\npolicies: policies\n{more}\n"
     );
     fs::write(dir.join("chancery.yaml"), text).unwrap();
+}
+
+/// The demo server behind a `tee`, which writes down every byte that reaches it.
+pub(crate) struct Tap(TempDir);
+
+impl Tap {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// The entry `demo` of `servers` (YAML).
+    pub(crate) fn server(&self) -> String {
+        format!(
+            "  demo: {{ command: sh, args: [\"-c\", \"tee -a {}/tap | exec {} demo-server\"] }}",
+            self.0.path().display(),
+            env!("CARGO_BIN_EXE_chancery")
+        )
+    }
+
+    /// What has reached the servers, once every session's tools have been asked for.
+    pub(crate) fn settled(&self) -> String {
+        wait_for("the gateway's own questions", || {
+            let text = self.bytes();
+            let count = |what: &str| text.matches(what).count();
+            let opened = count("\"initialize\"");
+            (opened > 0 && opened == count("notifications/initialized") && opened == count("tools/list"))
+                .then_some(text)
+        })
+    }
+
+    /// What has reached the servers so far, without the end of the last line: it may come later than the line.
+    pub(crate) fn bytes(&self) -> String {
+        let text = fs::read_to_string(self.0.path().join("tap")).unwrap_or_default();
+        text.trim_end_matches('\n').to_owned()
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, PATIENCE};
+use crate::support::leaks;
 
 /// Both directions of a connection.
 pub(crate) trait Wire: Read + Write {}
@@ -61,7 +62,9 @@ pub(crate) fn begin<W: Wire>(
     body: &[u8],
 ) -> (Answer, BufReader<W>) {
     let mut head = format!("{line} HTTP/1.1\r\n");
+    leaks::arguments(body);
     for (name, value) in headers {
+        note(name, value);
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() {
@@ -74,6 +77,33 @@ pub(crate) fn begin<W: Wire>(
     read_head(BufReader::new(wire))
 }
 
+/// What a header carries that nobody else may see.
+fn note(name: &str, value: &str) {
+    match name.to_ascii_lowercase().as_str() {
+        "authorization" => leaks::authorization(value),
+        "mcp-session-id" => leaks::credential(value),
+        _ => {}
+    }
+}
+
+/// Sends a head that promises a body, and waits until the gateway, which has admitted the request then, asks for it.
+pub(crate) fn promise<W: Wire>(
+    mut wire: W,
+    line: &str,
+    headers: &[(&str, &str)],
+    length: usize,
+) -> BufReader<W> {
+    let mut head = format!("{line} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n");
+    for (name, value) in headers {
+        note(name, value);
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    wire.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    let (answer, reader) = read_head(BufReader::new(wire));
+    assert_eq!(answer.status, 100, "{answer:?}");
+    reader
+}
+
 /// Reads an answer's head.
 pub(crate) fn read_head<W: Read>(mut reader: BufReader<W>) -> (Answer, BufReader<W>) {
     let mut line = String::new();
@@ -84,7 +114,10 @@ pub(crate) fn read_head<W: Read>(mut reader: BufReader<W>) -> (Answer, BufReader
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         match line.trim_end().split_once(": ") {
-            Some((name, value)) => head.push((name.to_owned(), value.to_owned())),
+            Some((name, value)) => {
+                note(name, value);
+                head.push((name.to_owned(), value.to_owned()));
+            }
             None => break,
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,7 +27,7 @@ fn listed(gateway: &Gateway) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn sid(token: &str) -> String {
+pub(crate) fn sid(token: &str) -> String {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     serde_json::from_slice::<Value>(&claims).unwrap()["sid"].as_str().unwrap().to_owned()
 }
@@ -38,7 +38,7 @@ fn socket(gateway: &Gateway) -> PathBuf {
 }
 
 /// The other signature, (r, n−s), that ECDSA on P-256 takes as well.
-fn malleated(token: &str) -> String {
+pub(crate) fn malleated(token: &str) -> String {
     const N: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
         0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
@@ -162,33 +162,130 @@ fn who_is_meant_is_found_or_the_error_says_how_to_name_it() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     };
-    said(&without(&["list"]), &["no gateway serves", "--socket PATH"]);
+    said(&without(&["list"]), &["no gateway runs", "--socket PATH"]);
     said(
         &without(&["list", "--socket", "/nonexistent/x.sock"]),
-        &["no gateway serves on", "/nonexistent/x.sock"],
+        &["no gateway runs on", "/nonexistent/x.sock"],
     );
 
     let shared = |name: &str| {
-        let dir = Gateway::configured("");
-        let text = fs::read_to_string(dir.path().join("chancery.yaml")).unwrap();
         let socket = home.path().join(format!("state/chancery/admin/{name}.sock"));
-        let text = format!("{text}admin: {{ socket: \"{}\" }}\n", socket.display());
-        fs::write(dir.path().join("chancery.yaml"), text).unwrap();
-        Gateway::start_in(dir)
+        demo(&format!("admin: {{ socket: \"{}\" }}\n", socket.display()))
     };
     let one = shared("one");
     let output = without(&["list"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "no session is open\n", "{output:?}");
     let two = shared("two");
-    said(&without(&["list"]), &["several gateways serve", "one.sock", "two.sock", "--socket PATH"]);
+    // With several all are asked, and the session leads to its own.
+    let (first, second) =
+        (Client::open(&one, "/mcp", "2025-11-25"), Client::open(&two, "/mcp", "2025-11-25"));
+    let (first, second) = (sid(&first.session), sid(&second.session));
+    let text = String::from_utf8(without(&["list"]).stdout).unwrap();
+    for (sid, gateway) in [(&first, "one"), (&second, "two")] {
+        let line = text.lines().find(|line| line.starts_with(sid)).unwrap();
+        assert!(line.ends_with(gateway), "{text}");
+    }
     let named = home.path().join("state/chancery/admin/two.sock");
-    assert!(without(&["list", "--socket", named.to_str().unwrap()]).status.success());
+    let of_two: Vec<Value> =
+        serde_json::from_slice(&without(&["list", "--json", "--socket", named.to_str().unwrap()]).stdout)
+            .unwrap();
+    assert_eq!((of_two.len(), &of_two[0]["sid"]), (1, &json!(second)));
+    assert_eq!(of_two[0]["gateway"], named.to_str().unwrap());
+    assert!(String::from_utf8(without(&["show", &second]).stdout).unwrap().contains("two.sock"));
+    assert!(without(&["revoke", &second]).status.success());
+    said(&without(&["revoke", &second]), &["no session", "is open"]);
+    assert!(without(&["show", &first]).status.success(), "the other gateway's is as it was");
     // What a gateway that was killed leaves behind is no gateway.
     let _dir = one.kill();
     assert!(without(&["list"]).status.success());
     let (_, _, _dir) = two.stop();
     assert!(!named.exists());
-    said(&without(&["list"]), &["no gateway serves"]);
+    said(&without(&["list"]), &["no gateway runs"]);
+}
+
+#[test]
+fn a_second_gateway_with_the_same_socket_does_not_begin_its_log() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = home.path().join("own/admin.sock");
+    let configured = || {
+        let dir = Gateway::configured(&format!("admin: {{ socket: \"{}\" }}\n", socket.display()));
+        let file = dir.path().join("chancery.yaml");
+        (dir, file)
+    };
+    let (dir, _) = configured();
+    let gateway = Gateway::start_in(dir);
+    let (second, file) = configured();
+    let output = chancery(second.path()).args(["serve", "-c"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("own/admin.sock") && said.contains("let `admin.socket` name another"), "{said}");
+    for made in ["log", "secret", "addresses", "state/chancery/identity"] {
+        assert!(!second.path().join(made).exists(), "it has begun: {made}");
+    }
+    // With the same log too, that is what is said.
+    let file = gateway.dir.path().join("chancery.yaml");
+    let text = fs::read_to_string(&file).unwrap().replace("mcp.sock", "other.sock");
+    let other = gateway.dir.path().join("other.yaml");
+    fs::write(&other, text).unwrap();
+    let output = chancery(gateway.dir.path()).args(["serve", "-c"]).arg(&other).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is in use by process"), "{said}");
+    assert!(session(&gateway, &["list"]).status.success(), "the first goes on");
+}
+
+#[test]
+fn a_session_of_run_is_listed_and_revoked_and_its_pipe_ends() {
+    let home = tempfile::tempdir().unwrap();
+    let asked = |args: &[&str]| chancery(home.path()).arg("session").args(args).output().unwrap();
+    let start = || {
+        let mut command = chancery(home.path());
+        command.args(["run", "--policies"]).arg(home.path().join("policies")).args(["--name", "demo", "--"]);
+        command.args([env!("CARGO_BIN_EXE_chancery"), "demo-server"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut exchange = move |line: &str| {
+            stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            lines.read_line(&mut answer).unwrap();
+            serde_json::from_str::<Value>(&answer).unwrap_or(Value::Null)
+        };
+        let opened = exchange(&initialize("2025-11-25").to_string());
+        assert_eq!(opened["result"]["protocolVersion"], "2025-11-25", "nothing but the protocol: {opened}");
+        let token = opened["result"]["_meta"]["chancery/session"]["token"].as_str().unwrap().to_owned();
+        (child, exchange, sid(&token))
+    };
+    fs::create_dir(home.path().join("policies")).unwrap();
+    fs::write(home.path().join("policies/test.cedar"), crate::puppet::PERMIT_ALL).unwrap();
+    let ((mut first, to_first, revoked), (mut second, mut to_second, kept)) = (start(), start());
+    let rows: Vec<Value> = serde_json::from_slice(&asked(&["list", "--json"]).stdout).unwrap();
+    for sid in [&revoked, &kept] {
+        let row = rows.iter().find(|row| row["sid"] == **sid).unwrap();
+        assert_eq!((&row["transport"], &row["evidence"]), (&json!("stdio"), &json!("peer")), "{row}");
+    }
+    assert!(asked(&["revoke", &revoked]).status.success());
+    wait_for("the end of the process", || first.try_wait().unwrap());
+    assert_eq!(to_second(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)["id"], 1);
+    let rows: Vec<Value> = serde_json::from_slice(&asked(&["list", "--json"]).stdout).unwrap();
+    assert_eq!((rows.len(), &rows[0]["sid"]), (1, &json!(kept)));
+    let sockets = || fs::read_dir(home.path().join("state/chancery/admin")).unwrap().count();
+    assert_eq!(sockets(), 1, "each takes its own away");
+
+    // One that was killed leaves its socket, until a later gateway finds it old and silent.
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert_eq!(sockets(), 1);
+    let left =
+        fs::read_dir(home.path().join("state/chancery/admin")).unwrap().next().unwrap().unwrap().path();
+    let hour_ago = "1 hour ago";
+    assert!(Command::new("touch").args(["-d", hour_ago]).arg(&left).status().unwrap().success());
+    let (mut third, _to_third, sid) = start();
+    assert!(!left.exists());
+    let rows: Vec<Value> = serde_json::from_slice(&asked(&["list", "--json"]).stdout).unwrap();
+    assert_eq!((rows.len(), &rows[0]["sid"]), (1, &json!(sid)));
+    third.kill().unwrap();
+    third.wait().unwrap();
+    drop((to_first, to_second));
 }
 
 #[test]

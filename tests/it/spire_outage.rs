@@ -84,6 +84,18 @@ fn an_agent_that_restarts_within_the_svids_life_is_not_noticed() {
 }
 
 #[test]
+fn an_agent_that_says_that_it_cannot_serve_is_an_outage_and_no_refused_update() {
+    let authority = Authority::new("example.org");
+    let agent = Agent::serving(authority.svid(&Leaf::of(ID)));
+    let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1s,", ""));
+    agent.refuse(&Status::unavailable("shutting down"));
+    let outage = |line: &str| line.contains("no SVIDs come since");
+    wait_for("the outage", || gateway.said().lines().any(outage).then_some(()));
+    let said = gateway.said();
+    assert!(!said.contains("is refused, the key in use stays"), "{said}");
+}
+
+#[test]
 fn a_deleted_entry_ends_signing_at_once_and_a_new_one_brings_it_back() {
     let authority = Authority::new("example.org");
     let svid = authority.svid(&Leaf::of(ID));

@@ -1,7 +1,7 @@
 //! `chancery run`: a drop-in for a tool server's command.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::gateway::{PATIENCE, chancery, records, wait_for};
 use crate::puppet::{PERMIT_ALL, POLICIES, script};
 use crate::raw::{call, initialize};
+use crate::support::leaks::{self, Place};
 
 /// `chancery run` in front of `server`, with everything below `dir`.
 fn run(dir: &Path, policies: &str, more: &str, server: &[&str]) -> Command {
@@ -38,14 +39,21 @@ fn demo_server() -> [&'static str; 2] {
 pub(crate) struct Pipe {
     child: Child,
     lines: mpsc::Receiver<String>,
-    _dir: TempDir,
+    said: Option<std::thread::JoinHandle<Vec<u8>>>,
+    dir: TempDir,
 }
 
 impl Pipe {
     pub(crate) fn start(policies: &str, more: &str, server: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = run(dir.path(), policies, more, server);
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            stderr.read_to_end(&mut said).unwrap();
+            said
+        });
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -55,7 +63,7 @@ impl Pipe {
                 }
             }
         });
-        Self { child, lines, _dir: dir }
+        Self { child, lines, said: Some(said), dir }
     }
 
     /// In front of a shell script, with its handshake done.
@@ -74,6 +82,7 @@ impl Pipe {
     }
 
     pub(crate) fn send(&mut self, line: &str) {
+        leaks::arguments(line.as_bytes());
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
     }
@@ -81,7 +90,11 @@ impl Pipe {
     /// The next message; whatever is no message fails the test.
     pub(crate) fn receive(&self) -> Value {
         let line = self.lines.recv_timeout(PATIENCE).expect("a message");
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
+        let message: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        if let Some(token) = message["result"]["_meta"]["chancery/session"]["token"].as_str() {
+            leaks::credential(token);
+        }
+        message
     }
 
     /// What follows until the end of stdout.
@@ -117,6 +130,13 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        let said = self.said.take().unwrap().join().unwrap();
+        if std::thread::panicking() {
+            eprintln!("chancery said:\n{}", String::from_utf8_lossy(&said));
+            return;
+        }
+        leaks::search_files(self.dir.path()).unwrap_or_else(|leak| panic!("{leak}"));
+        assert_eq!(leaks::find(&said, Place::Trace), None, "in what chancery said");
     }
 }
 

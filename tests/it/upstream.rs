@@ -13,32 +13,32 @@ use crate::stdio::Pipe;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-struct Seen {
-    line: String,
+pub(crate) struct Seen {
+    pub(crate) line: String,
     head: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Seen {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    fn is(&self, method: &str, contains: &str) -> bool {
+    pub(crate) fn is(&self, method: &str, contains: &str) -> bool {
         self.line.starts_with(method) && self.body.contains(contains)
     }
 }
 
 /// A server that breaks the stream of every tool call off after a first event, and answers on resumption.
-struct Upstream {
-    url: String,
+pub(crate) struct Upstream {
+    pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 const SESSION: &str = "the-upstreams-own-session";
 
 impl Upstream {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/endpoint?key=1", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -52,7 +52,7 @@ impl Upstream {
         Self { url, seen }
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -78,10 +78,20 @@ fn serve(mut stream: &TcpStream, noted: &Mutex<Vec<Seen>>) {
                 &json!({ "tools": [
                     { "name": "broken", "inputSchema": { "type": "object" } },
                     { "name": "elsewhere", "inputSchema": { "type": "object" } },
+                    { "name": "refused", "inputSchema": { "type": "object" } },
+                    { "name": "plain", "inputSchema": { "type": "object" } },
                 ]}),
             ),
             ("POST", "tools/call") if message["params"]["name"] == "elsewhere" => {
-                "HTTP/1.1 307 Temporary Redirect\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n".to_owned()
+                let port = message["params"]["arguments"]["port"].as_u64();
+                let to = port.map_or("/other".to_owned(), |port| format!("http://127.0.0.1:{port}/mcp"));
+                format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+            }
+            ("POST", "tools/call") if message["params"]["name"] == "refused" => {
+                refusal(id, request.header("authorization").unwrap_or_default())
+            }
+            ("POST", "tools/call") if message["params"]["name"] == "plain" => {
+                json(id, &json!({ "content": [] }))
             }
             ("POST", "tools/call") => events(&format!("id: call-{id}\nretry: 10\ndata: \n\n")),
             ("POST", _) => "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned(),
@@ -101,6 +111,17 @@ fn json(id: &Value, result: &Value) -> String {
     let body = json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string();
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: {SESSION}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A refusal that repeats what it was shown.
+fn refusal(id: &Value, shown: &str) -> String {
+    let error = json!({ "code": -32001, "message": format!("REFLECTED {shown}") });
+    let body = json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string();
+    format!(
+        "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer realm=\"REFLECTED {shown}\"\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -203,6 +224,8 @@ fn a_server_at_a_url_sees_its_own_headers_and_nothing_of_the_clients() {
         "host",
         "mcp-protocol-version",
         "mcp-session-id",
+        // The exporter is on in every test.
+        "traceparent",
         "x-key",
     ];
     for request in &seen {

@@ -34,6 +34,8 @@ pub(super) enum BearerError {
     SenderConstrained,
     #[error("its groups are not a list of names")]
     Groups,
+    #[error("claims that are let through are no texts, truth values or whole numbers, or longer than 1 KiB")]
+    PassedClaims,
     #[error("it was signed by a key of this gateway, which issues no bearers")]
     OwnKey,
     #[error("no issuer that could have signed it has a key of that id and algorithm")]
@@ -44,6 +46,8 @@ pub(super) enum BearerError {
     Signature,
     #[error("a scope is missing")]
     Scope,
+    #[error("too many came before it that no key had signed")]
+    RateLimited,
 }
 
 impl BearerError {
@@ -53,6 +57,7 @@ impl BearerError {
             Self::Scope => AdmissionRefusal::InsufficientScope,
             Self::UnknownKey => AdmissionRefusal::UnknownKey,
             Self::Unavailable => AdmissionRefusal::IssuerUnavailable,
+            Self::RateLimited => AdmissionRefusal::RateLimited,
             _ => AdmissionRefusal::InvalidToken,
         }
     }

@@ -10,6 +10,7 @@ mod issuers;
 mod json;
 mod jwk;
 mod jwt;
+mod known;
 mod profile;
 
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use error::BearerError;
 use fetch::Fetcher;
 use issuers::{Found, Issuer, Source};
 use jwt::Jwt;
+use known::Known;
 
 use super::bootstrap;
-use super::{Admission, Origin};
+use super::{Admission, Listener, Origin};
 use crate::domain::admitted::Admitted;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::evidence::Evidence;
@@ -45,6 +47,7 @@ pub struct Authorization {
 pub(super) struct Bearers {
     entries: Vec<Entry>,
     own: Option<Arc<dyn PublicKeySource>>,
+    known: Known,
     clock: Clock,
 }
 
@@ -67,11 +70,15 @@ impl Bearers {
             Ok(Entry { config, keys })
         };
         let entries = configs.into_iter().map(entry).collect::<Result<_, FetchError>>()?;
-        Ok(Self { entries, own: None, clock: clock.clone() })
+        Ok(Self { entries, own: None, known: Known::new(clock.clone()), clock: clock.clone() })
     }
 
     /// Verifies a bearer and says until when it holds.
-    async fn verify(&self, token: &[u8]) -> Result<(Evidence, Timestamp), BearerError> {
+    async fn verify(&self, token: &[u8], listener: Listener) -> Result<(Evidence, Timestamp), BearerError> {
+        self.judge(token, listener).await.map_err(|error| self.known.failed(error, listener))
+    }
+
+    async fn judge(&self, token: &[u8], listener: Listener) -> Result<(Evidence, Timestamp), BearerError> {
         let jwt = Jwt::read(token)?;
         let now = self.clock.now();
         let mut failed = BearerError::Issuer;
@@ -91,9 +98,7 @@ impl Bearers {
                 Found::Own => return Err(BearerError::OwnKey),
                 Found::Issuer(at, key) => (at, key),
             };
-        if !key.verifies(jwt.signed(), jwt.signature()) {
-            return Err(BearerError::Signature);
-        }
+        self.known.verify(&jwt, &key, listener).await?;
         let entry = candidates.get(at).ok_or(BearerError::UnknownKey)?;
         // Key and signature hold; only its rightful holder learns which scope is missing.
         entry.config.evidence(&jwt).map(|evidence| (Evidence::Oidc(evidence), jwt.expires()))
@@ -121,11 +126,14 @@ impl Admission {
         origin: &Origin,
         authorization: Option<&[u8]>,
     ) -> Result<Admitted, AdmissionRefusal> {
-        let token = authorization.and_then(bootstrap::bearer).filter(|token| token.contains(&b'.'));
+        let token = authorization.and_then(bootstrap::bearer);
+        // What else a bearer could be counts on this machine alone.
+        let only = matches!(origin, Origin::Web(_));
+        let token = token.filter(|token| only || token.contains(&b'.'));
         let (Some(bearers), Some(token), false) = (&self.bearers, token, self.asks_otherwise(origin)) else {
             return self.admit(origin, authorization).await;
         };
-        match bearers.verify(token).await {
+        match bearers.verify(token, origin.listener()).await {
             Ok((evidence, expires)) => Ok(Admitted::by(evidence, Some(expires))),
             Err(error) => {
                 tracing::debug!(target: "chancery::admission", %error, "a bearer token was refused");
@@ -159,7 +167,7 @@ impl Admission {
         match origin {
             Origin::Parent | Origin::Tls(..) => true,
             Origin::Unix(_) => self.peer.is_some(),
-            Origin::Tcp(_) => false,
+            Origin::Tcp(_) | Origin::Web(_) => false,
         }
     }
 }

@@ -11,13 +11,16 @@ use super::error::BearerError;
 use super::jwk::Algorithm;
 use super::jwt::{Jwt, is_name};
 use crate::domain::clock::Timestamp;
-use crate::domain::evidence::OidcEvidence;
+use crate::domain::evidence::{OidcEvidence, PassedClaims};
 
 /// How far in the future `iat` and `nbf` may lie: the issuer has a clock of its own.
 const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Groups of one token.
 const MAX_GROUPS: usize = 512;
+
+/// Bytes of all names and values of the claims that are let through: they go into a header with the session's token.
+const MAX_PASSED: usize = 1024;
 
 /// An issuer whose tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct OidcConfig {
     pub scopes: Vec<String>,
     /// Where the groups are.
     pub groups: Option<GroupsConfig>,
+    /// Claims that go on into the session's token, and to policies.
+    pub claims: Vec<String>,
     /// Whether its keys may be fetched by plain HTTP.
     pub allow_http: bool,
     /// Whether its keys may be fetched from private and loopback addresses.
@@ -130,7 +135,7 @@ impl OidcConfig {
             client: client.map(Arc::from),
             groups: groups.into(),
             scopes: scopes.into(),
-            claims: Arc::default(),
+            claims: Arc::new(passed(jwt, &self.claims)?),
             token_sha256: jwt.sha256(),
         })
     }
@@ -158,6 +163,36 @@ fn scopes(jwt: &Jwt<'_>) -> Result<Vec<String>, BearerError> {
         }
         Some(_) => Err(BearerError::Claims),
     }
+}
+
+/// The claims that are let through. What can't be read whole admits nobody: a policy may forbid by claim.
+fn passed(jwt: &Jwt<'_>, names: &[String]) -> Result<PassedClaims, BearerError> {
+    let text = |value: &Value| match value {
+        Value::String(text) if !text.chars().any(char::is_control) => Some(text.clone()),
+        Value::Bool(_) => Some(value.to_string()),
+        Value::Number(number) if !number.is_f64() => Some(value.to_string()),
+        _ => None,
+    };
+    let mut passed = PassedClaims::new();
+    let mut bytes = 0;
+    for name in names {
+        if jwt.claim("_claim_names").is_some_and(|elsewhere| elsewhere.get(name).is_some()) {
+            return Err(BearerError::PassedClaims);
+        }
+        let list = match jwt.claim(name) {
+            None => continue,
+            Some(Value::Array(list)) => list.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        let texts: Option<BTreeSet<_>> = list.iter().map(text).collect();
+        let texts = texts.ok_or(BearerError::PassedClaims)?;
+        bytes += name.len() + texts.iter().map(|text| text.len() + 1).sum::<usize>();
+        if bytes > MAX_PASSED {
+            return Err(BearerError::PassedClaims);
+        }
+        passed.insert(name.clone(), texts.into_iter().collect());
+    }
+    Ok(passed)
 }
 
 /// Each once, in order. A list that can't be read whole admits nobody: a policy may forbid by group.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::{Config, Listener};
+use crate::domain::evidence::PassedClaims;
 use crate::domain::recorder::Silent;
 
 #[path = "../../../tests/support/issuer.rs"]
@@ -30,6 +31,7 @@ pub(super) fn config(issuer: &Issuer) -> OidcConfig {
         required_claims: Default::default(),
         scopes: Vec::new(),
         groups: Some(GroupsConfig { claim: "groups".to_owned(), prefix: "oidc:".to_owned() }),
+        claims: Vec::new(),
         allow_http: true,
         allow_private: true,
     }
@@ -60,7 +62,7 @@ impl World {
     /// Why a token is refused, to the letter.
     async fn why(&self, token: &str) -> BearerError {
         let bearers = self.admission.bearers.as_ref().unwrap();
-        bearers.verify(token.as_bytes()).await.unwrap_err()
+        bearers.verify(token.as_bytes(), Listener::Tcp).await.unwrap_err()
     }
 }
 
@@ -233,6 +235,104 @@ async fn groups_scopes_and_demanded_claims_are_read_as_configured() {
     assert_eq!(world.why(&with(json!({ "scope": "mcp" }))).await, BearerError::RequiredClaim);
     let lacking = with(json!({ "tenant": "blue", "scope": "mcp2" }));
     assert_eq!(world.admit(&lacking).await.unwrap_err(), AdmissionRefusal::InsufficientScope);
+}
+
+#[tokio::test]
+async fn claims_that_are_let_through_are_texts_and_few_and_nothing_else_of_the_token_is() {
+    let issuer = Issuer::start();
+    let key = Key::es256("k");
+    issuer.publish(&[&key]);
+    let names = ["department", "roles", "level", "contractor", "absent"];
+    let world = World::of(vec![OidcConfig { claims: names.map(str::to_owned).to_vec(), ..config(&issuer) }]);
+    let with = |more: Value| {
+        let mut claims = claims(&issuer);
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        key.token(&claims)
+    };
+    let token = with(json!({
+        "department": "lab", "roles": ["b", "a", "b"], "level": 3, "contractor": false, "email": "alice@example.org",
+    }));
+    let admitted = world.admit(&token).await.unwrap();
+    let expected = [
+        ("contractor", vec!["false"]),
+        ("department", vec!["lab"]),
+        ("level", vec!["3"]),
+        ("roles", vec!["a", "b"]),
+    ];
+    let expected: PassedClaims = expected
+        .into_iter()
+        .map(|(name, values)| (name.to_owned(), values.into_iter().map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(**admitted.evidence().claims().unwrap(), expected);
+    for odd in [
+        json!({ "department": null }),
+        json!({ "department": { "name": "lab" } }),
+        json!({ "department": [["lab"]] }),
+        json!({ "level": 1.5 }),
+        json!({ "roles": ["a\u{7}"] }),
+        json!({ "roles": "x".repeat(1100) }),
+        json!({ "roles": "0123456789", "department": "y".repeat(1020) }),
+        json!({ "_claim_names": { "roles": "src1" } }),
+    ] {
+        assert_eq!(world.why(&with(odd.clone())).await, BearerError::PassedClaims, "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_tokens_is_cut_short_while_good_ones_are_still_heard() {
+    let issuer = Issuer::start();
+    let (right, thief) = (Key::es256("k"), Key::es256("k"));
+    issuer.publish(&[&right]);
+    let world = World::of(vec![config(&issuer)]);
+    let forged = thief.token(&claims(&issuer));
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        told.push(world.why(&forged).await);
+    }
+    assert_eq!(told.iter().filter(|error| **error == BearerError::Signature).count(), 30);
+    assert!(told[30..].iter().all(|error| *error == BearerError::RateLimited));
+    assert_eq!(world.admit(&forged).await.unwrap_err(), AdmissionRefusal::RateLimited);
+    // An unknown key as well; what has expired is told so, or its client would not get another.
+    assert_eq!(world.why(&Key::es256("x").token(&claims(&issuer))).await, BearerError::RateLimited);
+    let mut expired = claims(&issuer);
+    expired["exp"] = json!(NOW);
+    assert_eq!(world.why(&right.token(&expired)).await, BearerError::Expired);
+    // Many good ones at once, each for the first time.
+    let tokens: Vec<_> = (0..20)
+        .map(|n| {
+            let mut claims = claims(&issuer);
+            claims["sub"] = json!(format!("user-{n}"));
+            right.token(&claims)
+        })
+        .collect();
+    let heard = futures_util::future::join_all(tokens.iter().map(|token| world.admit(token))).await;
+    assert!(heard.iter().all(Result::is_ok));
+    world.clock.set(Timestamp::from_secs(NOW + 60));
+    assert_eq!(world.why(&forged).await, BearerError::Signature, "a minute later");
+    assert_eq!(issuer.asked().len(), 2, "the flood made nobody be asked: {:?}", issuer.asked());
+}
+
+#[tokio::test]
+async fn a_token_that_was_verified_is_remembered_and_not_longer_than_its_key_and_its_time() {
+    let issuer = Issuer::start();
+    let (key, other) = (Key::es256("k"), Key::es256("k"));
+    issuer.publish(&[&key]);
+    let world = World::of(vec![config(&issuer)]);
+    let known = || world.admission.bearers.as_ref().unwrap().known.len();
+    let token = key.token(&claims(&issuer));
+    for _ in 0..3 {
+        assert!(world.admit(&token).await.is_ok());
+    }
+    assert_eq!(known(), 1);
+    assert_eq!(world.why(&other.token(&claims(&issuer))).await, BearerError::Signature);
+    assert_eq!(known(), 1, "what was refused is not remembered");
+    // The issuer has another key of that id.
+    issuer.publish(&[&other]);
+    world.clock.set(Timestamp::from_secs(NOW + 40));
+    assert_eq!(world.why(&Key::es256("x").token(&claims(&issuer))).await, BearerError::UnknownKey);
+    assert_eq!(world.why(&token).await, BearerError::Signature);
+    world.clock.set(Timestamp::from_secs(NOW + 300));
+    assert_eq!(world.why(&other.token(&claims(&issuer))).await, BearerError::Expired);
 }
 
 #[test]

@@ -15,14 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nothing listens.
-    #[error("no gateway serves on the admin socket {path}", path = .0.display())]
+    #[error("no gateway runs on the admin socket {path}", path = .0.display())]
     Nobody(PathBuf),
     /// There is no socket that anything listens on.
-    #[error("no gateway serves: there is no live admin socket in {directory}", directory = .0.display())]
+    #[error("no gateway runs: there is no live admin socket in {directory}", directory = .0.display())]
     None(PathBuf),
-    /// More than one could be meant.
-    #[error("several gateways serve:{}", listed(.0))]
-    Several(Vec<PathBuf>),
     /// It is another user's.
     #[error("the gateway at {path} belongs to another user", path = .0.display())]
     Permission(PathBuf),
@@ -39,20 +36,15 @@ pub enum AskError {
     },
 }
 
-fn listed(sockets: &[PathBuf]) -> String {
-    sockets.iter().map(|socket| format!("\n  {}", socket.display())).collect()
-}
-
 impl AskError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Nobody(_) => "start it: chancery serve -c FILE; or name another one by -c or --socket",
+            Self::Nobody(_) => "start it, or name another one by -c or --socket",
             Self::None(_) => {
-                "name the gateway by its configuration (-c FILE) or its socket (--socket PATH); the client of \
-                 `chancery run` is its parent, and its session ends with the process"
+                "a gateway of another user, state directory or `admin.socket` is found by its configuration (-c FILE) \
+                 or its socket (--socket PATH)"
             }
-            Self::Several(_) => "name one by its socket (--socket PATH) or its configuration (-c FILE)",
             Self::Permission(_) => "run this as the user that runs the gateway, or as root",
             Self::UnknownSession(_) => "it is over already, or another gateway's; see: chancery session list",
             Self::Io { .. } => "see whether the gateway still runs, and what it says on stderr",
@@ -60,12 +52,46 @@ impl AskError {
     }
 }
 
-/// The socket of the only gateway that serves with its sockets in `directory`.
+/// What the gateways of one state directory said.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Each gateway's socket and sessions, in the order of the sockets' names.
+    pub answers: Vec<(PathBuf, Vec<SessionRow>)>,
+    /// Those that listen and gave no answer.
+    pub failed: Vec<AskError>,
+}
+
+/// Asks all gateways with their sockets in `directory`. For one session they are asked until one knows it.
 ///
 /// # Errors
-/// When none serves there, or several do.
-pub fn only_one(directory: &Path) -> Result<PathBuf, AskError> {
-    let mut live = Vec::new();
+/// When none is there, and when none of those that answered knows the session.
+pub fn ask_all(directory: &Path, request: Request) -> Result<Gathered, AskError> {
+    let mut gathered = Gathered::default();
+    let mut unknown = None;
+    for socket in sockets(directory)? {
+        match (ask(&socket, request), request) {
+            (Ok(rows), Request::List {}) => gathered.answers.push((socket, rows)),
+            (Ok(rows), _) => {
+                gathered.answers.push((socket, rows));
+                return Ok(gathered);
+            }
+            // Its gateway was killed.
+            (Err(AskError::Nobody(_)), _) => {}
+            (Err(error @ AskError::UnknownSession(_)), _) => unknown = Some(error),
+            (Err(error), _) => gathered.failed.push(error),
+        }
+    }
+    match unknown {
+        // One that gave no answer may have it.
+        Some(unknown) if gathered.failed.is_empty() => Err(unknown),
+        None if gathered.answers.is_empty() && gathered.failed.is_empty() => {
+            Err(AskError::None(directory.to_owned()))
+        }
+        _ => Ok(gathered),
+    }
+}
+
+fn sockets(directory: &Path) -> Result<Vec<PathBuf>, AskError> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -73,18 +99,11 @@ pub fn only_one(directory: &Path) -> Result<PathBuf, AskError> {
         }
         Err(_) => return Err(AskError::None(directory.to_owned())),
     };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|end| end == "sock") && UnixStream::connect(&path).is_ok() {
-            live.push(path);
-        }
-    }
-    live.sort();
-    match live.len() {
-        0 => Err(AskError::None(directory.to_owned())),
-        1 => live.pop().ok_or_else(|| AskError::None(directory.to_owned())),
-        _ => Err(AskError::Several(live)),
-    }
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut sockets: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect();
+    sockets.sort();
+    Ok(sockets)
 }
 
 /// Asks the gateway at `socket`; the sessions of its answer.

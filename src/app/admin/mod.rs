@@ -1,4 +1,4 @@
-//! The operator's socket of a gateway that serves: which sessions there are, and their end at once.
+//! The operator's socket of a running gateway: which sessions there are, and their end at once.
 //!
 //! One request a connection, one JSON object a line, both ways. Who may ask is the kernel's word: the gateway's own
 //! user and root. A request is a [`Request`]; the answer is any number of `{"session": …}` lines and one that ends it,

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{LONGEST_LINE, Line, Request, SessionRow, Trouble};
+use crate::app::error::StartError;
+use crate::attest;
+use crate::config::Config;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::gate::Gate;
 use crate::proxy::downstream::http::{SocketFile, bind_unix};
 
@@ -76,9 +80,47 @@ pub(in crate::app) struct AdminSocket {
     file: SocketFile,
 }
 
+/// How old a socket must be to be taken for one that was left behind: one that is being made answers nobody either.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// Removes the sockets in `directory` that nobody listens on any more: a gateway that was killed leaves its own behind.
+pub(in crate::app) async fn collect(directory: &Path, now: Timestamp) {
+    let Ok(mut entries) = tokio::fs::read_dir(directory).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let path = entry.path();
+        let Ok(meta) = entry.metadata().await else { continue };
+        let made = Timestamp::from_secs(meta.mtime());
+        let old = meta.file_type().is_socket() && now.since(made) >= YOUNG;
+        if !old || path.extension().is_none_or(|end| end != "sock") {
+            continue;
+        }
+        let answered = tokio::time::timeout(Duration::from_millis(200), UnixStream::connect(&path)).await;
+        if matches!(answered, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+            // Another gateway may be at it as well.
+            tokio::fs::remove_file(&path).await.ok();
+        }
+    }
+}
+
 impl AdminSocket {
+    /// The socket of a gateway with this configuration, before its log is opened. What others left behind in the
+    /// state directory is removed.
+    ///
+    /// # Errors
+    /// See [`AdminError`]; where another gateway has both the socket and the log, that of the log, which says more.
+    pub(in crate::app) async fn of(config: &Config) -> Result<Self, StartError> {
+        collect(&config.admin_directory(), Clock::system().now()).await;
+        match Self::bind(&config.admin_socket()).await {
+            Err(error) if error.is_in_use() => {
+                attest::in_use(&config.log.dir)?;
+                Err(error.into())
+            }
+            bound => Ok(bound?),
+        }
+    }
+
     /// Binds it, mode 0600, in a directory of mode 0700 that is made if it is missing.
-    pub(in crate::app) async fn bind(path: &Path) -> Result<Self, AdminError> {
+    async fn bind(path: &Path) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Bind { path: path.display().to_string(), source };
         let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;

@@ -79,6 +79,51 @@ fn a_token_that_is_not_this_gateways_or_sessions_is_found() {
 }
 
 #[test]
+fn an_identity_token_that_is_not_this_gateways_or_sessions_is_found() {
+    type Spoil = fn(&mut predicate::IdentityToken);
+    let cases: [(&str, Spoil); 6] = [
+        ("issuer", |shown| shown.claims.iss = "spiffe://example.org/other".to_owned()),
+        ("session", |shown| shown.claims.sid = "00000000-0000-4000-8000-000000000000".parse().unwrap()),
+        ("audience", |shown| shown.claims.aud = String::new()),
+        ("times", |shown| shown.claims.exp = shown.claims.iat),
+        ("outlives its key", |shown| shown.claims.exp = later(3601).as_secs()),
+        ("another's key", |shown| {
+            shown.token.kid = format!("spiffe://example.org/other#{}", "x".repeat(43)).into()
+        }),
+    ];
+    for (what, spoil) in cases {
+        let report = session(|script, log| {
+            script.open(log);
+            let mut shown = script.introduction();
+            spoil(&mut shown);
+            script.say(log, Predicate::IdentityToken(shown));
+        });
+        assert_eq!(first(&report), (5, Check::Token), "{what}");
+    }
+}
+
+#[test]
+fn an_identity_token_carries_no_decision() {
+    let shown = |script: &Script| {
+        let token = predicate::TokenRef { sha256: Sha256Digest::of(b"shown"), ..script.token.clone() };
+        predicate::IdentityToken { token, ..script.introduction() }
+    };
+    let good = session(|script, log| {
+        script.open(log);
+        script.say(log, Predicate::IdentityToken(shown(script)));
+        script.allow(log);
+    });
+    assert!(good.ok, "{good}");
+    let carried = session(|script, log| {
+        script.open(log);
+        let shown = shown(script);
+        script.say(log, Predicate::IdentityToken(shown.clone()));
+        decide(script, log, Some(shown.token));
+    });
+    assert_eq!(first(&carried), (6, Check::Token));
+}
+
+#[test]
 fn a_session_is_opened_once_and_ends_once() {
     let twice = session(|script, log| {
         script.open(log);

@@ -60,7 +60,7 @@ fn startable(server: &ServerConfig) -> Result<(), Failure> {
 /// Asks a running server for its tools. What can't be used is told on stderr and left out: it is denied.
 async fn live(server: &ServerConfig) -> Result<Vec<ToolDefinition>, Failure> {
     startable(server)?;
-    let probed = probe(server, &Limits::default(), None).await;
+    let probed = probe(server, &Limits::default(), None, None).await;
     let probed = probed.map_err(|error| Failure::runtime(miette::miette!("{}", chain(&error))))?;
     let mut tools = Vec::with_capacity(probed.tools.len());
     for entry in &probed.tools {

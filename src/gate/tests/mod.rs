@@ -1,8 +1,10 @@
 //! The gate as a whole: real policies, a real log on disk, a real identity; the two ends are the tests themselves.
 
 mod bearers;
+mod bindings;
 mod changes;
 mod decisions;
+mod forwarding;
 mod lists;
 mod revocation;
 mod server;

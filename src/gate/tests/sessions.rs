@@ -164,6 +164,58 @@ async fn initializing_again_with_the_same_secret_supersedes_the_session_before()
 }
 
 #[tokio::test]
+async fn a_client_that_restarts_with_its_secret_is_let_in_where_one_session_is_all_it_may_have() {
+    for limits in [
+        Limits { sessions_per_principal: 1, ..Limits::default() },
+        Limits { sessions: 1, ..Limits::default() },
+    ] {
+        let world = World::with(Terms { limits, ..Terms::default() });
+        let route = Route::new(server(), Transport::Tcp);
+        let first = world.http().await;
+        let (opening, _permit) =
+            world.gate.open(&secret(1), &route, initialize(), &Arrival::default()).await.unwrap();
+        let third = world.gate.open(&secret(1), &route, initialize(), &Arrival::default()).await.unwrap_err();
+        assert_eq!(third.reason, DenyReason::Limited, "only one takes the place of one");
+        let other = world.gate.open(&secret(2), &route, initialize(), &Arrival::default()).await.unwrap_err();
+        assert_eq!(other.reason, DenyReason::Limited, "another secret takes nobody's place");
+        let _still = forwarded(first.call(1, "read", "/public/a").await);
+        opening.close(CloseReason::Handshake).await;
+        let second = world.http().await;
+        assert!(first.session.is_over() && !second.session.is_over());
+        let _again = world.http().await;
+        assert_eq!(world.gate.open_sessions(), 1);
+        world.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_leaves_the_session_that_it_would_have_superseded() {
+    let world = World::new();
+    let first = world.http().await;
+    let route = Route::new(server(), Transport::Tcp);
+    let open = || async {
+        let opened = world.gate.open(&secret(1), &route, initialize(), &Arrival::default()).await;
+        let (session, permit) = opened.unwrap();
+        let _sent = permit.redeem().unwrap();
+        session
+    };
+    let refused = frame(r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#);
+    for answer in [refused, initialized_answer("2026-07-28")] {
+        let _told = delivered(open().await.from_server(answer).await);
+    }
+    // One whose answer comes after its end.
+    let ended = open().await;
+    ended.close(CloseReason::Revoked).await;
+    let _late = ended.from_server(initialized_answer("2025-11-25")).await;
+    let _still = forwarded(first.call(1, "read", "/public/a").await);
+    let token = first.session.token().unwrap();
+    assert_eq!(world.gate.resume(token.expose(), &secret(1), &server()).unwrap().id(), first.session.id());
+    let second = world.http().await;
+    assert!(first.session.is_over() && !second.session.is_over());
+    world.verified().await;
+}
+
+#[tokio::test]
 async fn a_process_may_hold_several_sessions() {
     let world = World::new();
     let first = world.open(&process(7), Transport::Unix).await;

@@ -18,7 +18,7 @@ async fn the_handle_leads_to_its_session_on_its_own_route_only() {
     assert_eq!(resume(token.expose(), "other").unwrap_err(), ResumeError::NotFound);
     let forged = token.expose().replace('.', "..");
     for bad in ["", "x", &forged, &token.expose()[1..]] {
-        assert_eq!(resume(bad, "files").unwrap_err(), ResumeError::NotFound);
+        assert_eq!(resume(bad, "files").unwrap_err(), ResumeError::Invalid);
     }
     open.session.close(CloseReason::Client).await;
     assert_eq!(resume(token.expose(), "files").unwrap_err(), ResumeError::NotFound);
@@ -70,4 +70,25 @@ async fn someone_else_renews_nothing() {
     assert_eq!(code(thief.call(1, "read", "/public/a").await), 404);
     let records = world.verified().await;
     assert!(of_kind(&records, "session-renew").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_calls_at_the_moment_of_renewal_renew_once() {
+    // A minute before the end, when the old token still holds, and a minute after it, when all must wait.
+    for minute in [14, 16] {
+        let world = World::new();
+        let open = Arc::new(world.http().await);
+        world.clock.set(later(minute));
+        let calls = (0..64).map(|id| {
+            let open = open.clone();
+            tokio::spawn(
+                async move { matches!(open.call(id, "read", "/public/a").await, Verdict::Forward(_)) },
+            )
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert!(call.await.unwrap(), "no call is lost");
+        }
+        let records = world.verified().await;
+        assert_eq!(of_kind(&records, "session-renew").len(), 1, "at minute {minute}");
+    }
 }

@@ -119,22 +119,27 @@ impl Link {
         runtime.spawn(async move {
             let Ok(Err(error)) = tokio::time::timeout(ASKING, source::fetch(&endpoint)).await else { return };
             // The connection itself, or a withdrawal: said elsewhere.
-            let unreadable = !matches!(
+            let elsewhere = matches!(
                 error,
                 WorkloadApiError::Transport(TransportError::Connect(_))
                     | WorkloadApiError::NoIdentityIssued
                     | WorkloadApiError::PermissionDenied(_)
             );
-            if unreadable {
-                let why = SpireError::of(&error, &socket).to_string();
-                let mut state = state.lock();
-                if state.unreadable.replace(why.clone()).as_ref() != Some(&why) {
-                    tracing::error!(
-                        "an update of the SPIFFE Workload API is refused, the key in use stays: {why}"
-                    );
-                }
-                state.broke(clock.now(), why);
+            if elsewhere {
+                return;
             }
+            let said = SpireError::of(&error, &socket);
+            let why = said.to_string();
+            let mut state = state.lock();
+            // An agent that says that it can't serve has sent no update: that is an outage, and told as one.
+            if !matches!(said, SpireError::Unreachable { .. })
+                && state.unreadable.replace(why.clone()).as_ref() != Some(&why)
+            {
+                tracing::error!(
+                    "an update of the SPIFFE Workload API is refused, the key in use stays: {why}"
+                );
+            }
+            state.broke(clock.now(), why);
         });
     }
 }

@@ -95,6 +95,7 @@ fn facts(server: &str) -> SessionFacts {
         uid: Some(1000),
         executable: Some("/usr/bin/agent".into()),
         groups: Vec::new(),
+        claims: Default::default(),
     }
 }
 

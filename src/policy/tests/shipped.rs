@@ -11,6 +11,7 @@ macro_rules! shipped {
 fn shipped(file: &str) -> Engine {
     let all = shipped!(
         "starter.cedar",
+        "examples/by-token.cedar",
         "examples/data-flow.cedar",
         "examples/deny-with-reason.cedar",
         "examples/limits.cedar",
@@ -20,6 +21,7 @@ fn shipped(file: &str) -> Engine {
         "examples/server-requests.cedar",
         "examples/session-limits.cedar",
         "examples/shadow.cedar",
+        "examples/who-may-open.cedar",
         "examples/working-hours.cedar"
     );
     let found = std::fs::read_dir("policies/examples").unwrap().count() + 1;
@@ -58,6 +60,30 @@ fn the_starter_set_opens_lists_and_reads_for_the_local_user_and_no_more() {
     let query =
         Query { session: &session, action: Action::SessionOpen, now: NOW, state: &calls(0), salt: &salt };
     assert_eq!(effect(&engine.decide(&query)), "not_permitted");
+}
+
+#[test]
+fn the_token_example_goes_by_groups_and_claims() {
+    let engine = shipped("examples/by-token.cedar");
+    let ask = |groups: &[&str], claims: &[(&str, &str)], name, arguments: &str| {
+        let mut facts = facts("filesystem");
+        facts.groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let claims = claims.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        facts.claims = std::sync::Arc::new(claims.collect());
+        let session = engine.session_principal(&facts);
+        let salt = Salt::from_bytes([0; 16]);
+        let action = Action::ToolCall { name, arguments: Some(arguments.as_bytes()) };
+        effect(&engine.decide(&Query { session: &session, action, now: NOW, state: &State::default(), salt: &salt }))
+            .to_owned()
+    };
+    let (read, write) = (path("/a"), r#"{"path":"/a","content":""}"#);
+    assert_eq!(ask(&["oidc:staff"], &[], "read_text_file", &read), "allow");
+    assert_eq!(ask(&["oidc:guests"], &[("department", "lab")], "read_text_file", &read), "not_permitted");
+    assert_eq!(ask(&[], &[("department", "lab")], "write_file", write), "allow");
+    assert_eq!(ask(&["oidc:staff"], &[("department", "office")], "write_file", write), "not_permitted");
+    assert_eq!(ask(&["oidc:staff"], &[], "write_file", write), "not_permitted");
+    let contractor = [("department", "lab"), ("contractor", "true")];
+    assert_eq!(ask(&[], &contractor, "write_file", write), "forbidden");
 }
 
 #[test]
@@ -213,6 +239,28 @@ fn the_example_of_working_hours_knows_weekends_nights_and_freezes() {
     assert_eq!(at("move_file", moved, "2026-12-23T12:00:00Z"), "allow");
     assert_eq!(at("move_file", moved, "2026-12-24T12:00:00Z"), "forbidden");
     assert_eq!(at("move_file", moved, "2026-12-23T05:59:00Z"), "forbidden");
+}
+
+#[test]
+fn the_example_of_who_may_open_goes_by_groups_of_tokens_and_of_spiffe_ids() {
+    let engine = shipped("examples/who-may-open.cedar");
+    let open = |groups: &[&str], server: &str| {
+        let mut facts = facts(server);
+        facts.groups = groups.iter().map(|&group| group.to_owned()).collect();
+        let session = engine.session_principal(&facts);
+        let salt = Salt::from_bytes([0; 16]);
+        let query = Query { session: &session, action: Action::SessionOpen, now: NOW, state: &State::default(), salt: &salt };
+        effect(&engine.decide(&query)).to_owned()
+    };
+    let builder =
+        ["spiffe://example.org", "spiffe://example.org/agents", "spiffe://example.org/agents/build"];
+    assert_eq!(open(&["oidc:staff"], "filesystem"), "allow");
+    assert_eq!(open(&builder, "filesystem"), "allow");
+    assert_eq!(open(&builder[..2], "filesystem"), "not_permitted");
+    assert_eq!(open(&builder[..1], "everything"), "allow");
+    assert_eq!(open(&["oidc:staff"], "everything"), "not_permitted");
+    assert_eq!(open(&["oidc:staff", "oidc:on-leave"], "filesystem"), "forbidden");
+    assert_eq!(open(&[], "filesystem"), "not_permitted");
 }
 
 #[test]

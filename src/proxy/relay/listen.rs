@@ -73,7 +73,11 @@ impl Relay {
         });
         opened.await.map_err(|error| match error {
             LinkError::Status(405) => ListenError::Unsupported,
-            LinkError::Gone | LinkError::Status(_) | LinkError::Unreachable => ListenError::Gone,
+            LinkError::Gone
+            | LinkError::Status(_)
+            | LinkError::Refused
+            | LinkError::Unreachable
+            | LinkError::Credentials => ListenError::Gone,
         })?;
         Ok(Listening { relay: Arc::clone(self), key, parcels })
     }

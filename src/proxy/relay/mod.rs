@@ -17,7 +17,7 @@ use crate::domain::admitted::Admitted;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::gate::{Arrival, Permit, Session, ToServer, Verdict};
-use crate::proxy::upstream::{ConnectError, Connector, Exit, Link, StreamKey};
+use crate::proxy::upstream::{ConnectError, Connector, Exit, Link, Speaker, StreamKey};
 use crate::wire::{Frame, Kind, RequestId, WireError, replies};
 
 mod listen;
@@ -91,7 +91,7 @@ impl Relay {
         handshake: RequestId,
         client: Client,
     ) -> Result<Arc<Self>, ConnectError> {
-        let (link, events) = connector.connect()?;
+        let (link, events) = connector.connect(Speaker::Session(Arc::clone(&session)))?;
         let (stream, pipe) = match client {
             Client::Pipe(stream, admitted) => (Some(stream), Some(admitted)),
             Client::Streams => (None, None),

@@ -1,4 +1,6 @@
 //! The HTTP client to one tool server's URL: one origin, no redirects, its own headers and no one else's.
+//!
+//! hyper's client follows no redirect and the URL never changes, so a credential goes to the configured origin only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +16,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::credential::{CredentialError, CredentialFile};
 use crate::domain::ids::SpiffeId;
 use crate::identity::{Peers, SpiffeTls};
-use crate::proxy::config::HttpConfig;
+use crate::proxy::config::{HeaderSource, HttpConfig};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -46,6 +49,18 @@ pub(super) struct Endpoint {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
+    files: Vec<CredentialFile>,
+}
+
+/// Why there is no answer to a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// A configured header has no value now; nothing was sent.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The server can't be reached, or broke off.
+    #[error(transparent)]
+    Client(#[from] hyper_util::client::legacy::Error),
 }
 
 impl Endpoint {
@@ -56,13 +71,21 @@ impl Endpoint {
         }
         let uri: Uri =
             config.url.as_str().parse().map_err(|error| format!("its URL is not usable: {error}"))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.headers {
+        let (mut headers, mut files) = (HeaderMap::new(), Vec::new());
+        for (name, source) in &config.headers {
             let parsed: Result<HeaderName, _> = name.parse();
             let parsed = parsed.map_err(|error| format!("header `{name}`: {error}"))?;
             if RESERVED.contains(&parsed.as_str()) {
                 return Err(format!("header `{name}` is the transport's own and can't be configured"));
             }
+            let value = match source {
+                HeaderSource::Text(value) => value,
+                HeaderSource::File { path, prefix } => {
+                    let file = CredentialFile::open(parsed, path.clone(), prefix.clone());
+                    files.push(file.map_err(|error| format!("header `{name}`: {error}"))?);
+                    continue;
+                }
+            };
             let value = HeaderValue::from_str(value.expose());
             // The value is a secret: the error must not show it.
             let mut value = value.map_err(|error| format!("the value of header `{name}`: {error}"))?;
@@ -85,7 +108,12 @@ impl Endpoint {
         let connector = connector.enable_http1().enable_http2().wrap_connector(tcp);
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(64);
-        Ok(Self { client: client.build(connector), uri, headers })
+        Ok(Self { client: client.build(connector), uri, headers, files })
+    }
+
+    /// The server's host and port, fit for logs.
+    pub(super) fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
     }
 
     /// One request. `own` are the transport's headers for it; nothing of a client's request is among them.
@@ -94,7 +122,7 @@ impl Endpoint {
         method: Method,
         own: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let accept = match method {
             Method::GET => "text/event-stream",
             _ => "application/json, text/event-stream",
@@ -105,12 +133,15 @@ impl Endpoint {
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
+        for file in &self.files {
+            headers.insert(file.header().clone(), file.value()?);
+        }
         headers.extend(own);
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if is_post {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        self.client.request(request).await
+        Ok(self.client.request(request).await?)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming as Body;
@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::endpoint::Endpoint;
-use super::{EventMeta, Failure, Incoming, LinkError, LinkEvent, StreamKey, ToSend};
+use super::endpoint::{Endpoint, RequestError};
+use super::{EventMeta, Failure, Incoming, LinkError, LinkEvent, Speaker, StreamKey, ToSend};
 use crate::domain::limits::Limits;
 use crate::gate::Outgoing;
 use crate::wire::{RequestId, sse};
@@ -41,6 +41,7 @@ pub(super) struct HttpLink(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     endpoint: Arc<Endpoint>,
+    speaker: Speaker,
     events: mpsc::Sender<LinkEvent>,
     session: OnceLock<HeaderValue>,
     version: OnceLock<HeaderValue>,
@@ -57,9 +58,15 @@ impl Drop for HttpLink {
 }
 
 impl HttpLink {
-    pub(super) fn new(endpoint: Arc<Endpoint>, limits: &Limits, events: mpsc::Sender<LinkEvent>) -> Self {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        speaker: Speaker,
+        limits: &Limits,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
         Self(Arc::new(Shared {
             endpoint,
+            speaker,
             events,
             session: OnceLock::new(),
             version: OnceLock::new(),
@@ -76,6 +83,8 @@ impl HttpLink {
         if shared.over.is_cancelled() {
             return Err(LinkError::Gone);
         }
+        // Asked for before the permit is redeemed: it may have to be recorded first.
+        let authorization = self.authorization().await?;
         let outgoing = match message.redeem() {
             Ok(outgoing) => outgoing,
             Err(failed) => {
@@ -86,7 +95,7 @@ impl HttpLink {
             }
         };
         let Some(request) = outgoing.request.clone() else {
-            let answered = tokio::time::timeout(HEAD, shared.post(outgoing)).await;
+            let answered = tokio::time::timeout(HEAD, shared.post(outgoing, authorization)).await;
             let Ok(response) = answered else { return Err(LinkError::Unreachable) };
             return shared.accepted(&response?);
         };
@@ -97,29 +106,36 @@ impl HttpLink {
             tokio::select! {
                 () = over.cancelled() => {}
                 () = stopped.cancelled() => {}
-                () = shared.call(outgoing, request, &key) => {}
+                () = shared.call(outgoing, authorization, request, &key) => {}
             }
             shared.streams.lock().remove(&key);
         });
         Ok(())
     }
 
+    /// What the server is told of who calls, for one request.
+    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, LinkError> {
+        self.0.authorization().await
+    }
+
     /// Opens a stream by GET; `last_event_id` names where one is to be resumed.
     pub(super) async fn listen(
         &self,
         outgoing: &Outgoing,
+        authorization: Option<HeaderValue>,
         last_event_id: Option<&str>,
         opened: impl FnOnce(&StreamKey),
     ) -> Result<(), LinkError> {
         let shared = &self.0;
-        let mut headers = shared.headers(outgoing);
+        let mut headers = shared.headers(outgoing, authorization);
         if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert(LAST_EVENT_ID, id);
         }
         let request = shared.endpoint.request(Method::GET, headers, Bytes::new());
         let response = match tokio::time::timeout(HEAD, request).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) | Err(_) => return Err(LinkError::Unreachable),
+            Ok(Err(RequestError::Credential(_))) => return Err(LinkError::Credentials),
+            Ok(Err(RequestError::Client(_))) | Err(_) => return Err(LinkError::Unreachable),
         };
         shared.accepted(&response)?;
         if kind(&response) != Some(Kind::Events) {
@@ -156,11 +172,18 @@ impl HttpLink {
         }
         shared.over.cancel();
         if shared.session.get().is_some() {
-            let goodbye = shared.endpoint.request(Method::DELETE, shared.own_headers(), Bytes::new());
+            let Ok(authorization) = shared.authorization().await else {
+                tracing::debug!(
+                    "a tool server's session is left to end by itself: there is nothing to show it"
+                );
+                return shared.closed().await;
+            };
+            let headers = shared.own_headers(authorization);
+            let goodbye = shared.endpoint.request(Method::DELETE, headers, Bytes::new());
             // A server may refuse to end sessions (405) or be gone; there is nothing more to do then.
             tokio::time::timeout(GOODBYE, goodbye).await.ok();
         }
-        shared.events.send(LinkEvent::Closed(None)).await.ok();
+        shared.closed().await;
     }
 }
 
@@ -190,14 +213,36 @@ impl Shared {
         token
     }
 
-    fn own_headers(&self) -> HeaderMap {
-        let own = [(SESSION_ID, self.session.get()), (PROTOCOL_VERSION, self.version.get())];
-        own.into_iter().filter_map(|(name, value)| Some((name, value?.clone()))).collect()
+    async fn closed(&self) {
+        self.events.send(LinkEvent::Closed(None)).await.ok();
+    }
+
+    /// Without it nothing may be sent to a server that is to be told who calls.
+    async fn authorization(&self) -> Result<Option<HeaderValue>, LinkError> {
+        let shown = match &self.speaker {
+            Speaker::Nobody => None,
+            Speaker::Gateway(shown) => Some(Arc::clone(shown)),
+            // Why there is none was told already.
+            Speaker::Session(session) => {
+                session.identity_for_server().await.map_err(|_told| LinkError::Credentials)?
+            }
+        };
+        let Some(shown) = shown else { return Ok(None) };
+        // It goes to the one server that it names.
+        let mut value = HeaderValue::from_str(shown.expose()).map_err(|_not_ours| LinkError::Credentials)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn own_headers(&self, authorization: Option<HeaderValue>) -> HeaderMap {
+        let (session, version) = (self.session.get().cloned(), self.version.get().cloned());
+        let own = [(SESSION_ID, session), (PROTOCOL_VERSION, version), (AUTHORIZATION, authorization)];
+        own.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
     /// Our own headers, and those that the gate lets go with the message.
-    fn headers(&self, outgoing: &Outgoing) -> HeaderMap {
-        let mut headers = self.own_headers();
+    fn headers(&self, outgoing: &Outgoing, authorization: Option<HeaderValue>) -> HeaderMap {
+        let mut headers = self.own_headers(authorization);
         for (name, value) in &outgoing.headers {
             let Ok(value) = HeaderValue::from_str(value) else { continue };
             if *name == PROTOCOL_VERSION.as_str() {
@@ -208,13 +253,20 @@ impl Shared {
         headers
     }
 
-    async fn post(&self, outgoing: Outgoing) -> Result<Response<Body>, LinkError> {
-        let headers = self.headers(&outgoing);
+    async fn post(
+        &self,
+        outgoing: Outgoing,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response<Body>, LinkError> {
+        let headers = self.headers(&outgoing, authorization);
         let response = self.endpoint.request(Method::POST, headers, outgoing.bytes).await;
         // hyper's error tells of addresses and certificates; that is for the operator, not for the caller.
-        response.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a tool server can't be reached");
-            LinkError::Unreachable
+        response.map_err(|error| match error {
+            RequestError::Credential(_) => LinkError::Credentials,
+            RequestError::Client(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a tool server can't be reached");
+                LinkError::Unreachable
+            }
         })
     }
 
@@ -223,6 +275,15 @@ impl Shared {
         let status = response.status();
         if status.is_success() {
             return Ok(());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // Its challenge is for us and not for the client, who has nothing to show it.
+            let server = self.endpoint.authority();
+            tracing::warn!(
+                server,
+                "a tool server refuses what the gateway shows it (HTTP 401): look at `forward_identity` and `headers`"
+            );
+            return Err(LinkError::Refused);
         }
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() && !self.over.is_cancelled() {
             // On a task of its own: `over` ends the one that we may be running on.
@@ -234,16 +295,27 @@ impl Shared {
     }
 
     /// Makes one request and brings its answer as events.
-    async fn call(&self, outgoing: Outgoing, request: RequestId, key: &StreamKey) {
-        let event = match self.answer(outgoing, key).await {
+    async fn call(
+        &self,
+        outgoing: Outgoing,
+        authorization: Option<HeaderValue>,
+        request: RequestId,
+        key: &StreamKey,
+    ) {
+        let event = match self.answer(outgoing, authorization, key).await {
             Ok(()) => LinkEvent::StreamEnded(key.clone()),
             Err(why) => LinkEvent::Failed { request, why: Failure::Upstream(why) },
         };
         self.events.send(event).await.ok();
     }
 
-    async fn answer(&self, outgoing: Outgoing, key: &StreamKey) -> Result<(), String> {
-        let response = self.post(outgoing).await.map_err(|error| error.to_string())?;
+    async fn answer(
+        &self,
+        outgoing: Outgoing,
+        authorization: Option<HeaderValue>,
+        key: &StreamKey,
+    ) -> Result<(), String> {
+        let response = self.post(outgoing, authorization).await.map_err(|error| error.to_string())?;
         if let Some(id) = response.headers().get(SESSION_ID).filter(|id| id.len() <= LONGEST_ID) {
             let mut id = id.clone();
             id.set_sensitive(true);
@@ -256,7 +328,10 @@ impl Shared {
                 self.read_events(response, key).await.map_err(str::to_owned)
             }
             // A JSON-RPC error often comes with a 4xx; whether it answers this request is the relay's to see.
-            Some(Kind::Json) if status != StatusCode::NOT_FOUND && !status.is_redirection() => {
+            Some(Kind::Json)
+                if !matches!(status, StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED)
+                    && !status.is_redirection() =>
+            {
                 let body = Limited::new(response.into_body(), self.message_bytes).collect().await;
                 let body = body.map_err(|error| {
                     tracing::warn!(error = &*error, "a tool server's answer can't be read");

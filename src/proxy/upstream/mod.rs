@@ -9,12 +9,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::domain::limits::Limits;
-use crate::gate::{Delivery, Outgoing, Permit, ToServer};
+use crate::domain::secret::Secret;
+use crate::gate::{Delivery, Outgoing, Permit, Session, ToServer};
 use crate::identity::SpiffeTls;
 use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
 use crate::wire::RequestId;
 
 mod child;
+mod credential;
 mod endpoint;
 mod http;
 mod probe;
@@ -163,9 +165,26 @@ pub(super) enum LinkError {
     /// It answered with an HTTP status that is no success.
     #[error("the tool server answered HTTP {0}")]
     Status(u16),
+    /// It does not take what the gateway shows it.
+    #[error("the tool server refused the gateway's credentials (HTTP 401)")]
+    Refused,
     /// It can't be reached.
     #[error("the tool server can't be reached")]
     Unreachable,
+    /// There is nothing to show it; nothing was sent.
+    #[error("the gateway has no credentials for the tool server now")]
+    Credentials,
+}
+
+/// For whom a link speaks, where its server is told.
+#[derive(Debug, Clone)]
+pub(super) enum Speaker {
+    /// Nobody: the server is not told.
+    Nobody,
+    /// A session's principal.
+    Session(Arc<Session>),
+    /// The gateway, by this `Authorization`.
+    Gateway(Arc<Secret>),
 }
 
 /// Makes the links to one configured server.
@@ -194,7 +213,10 @@ impl Connector {
     }
 
     /// Starts the child, or prepares an upstream session over HTTP.
-    pub(super) fn connect(&self) -> Result<(Link, mpsc::Receiver<LinkEvent>), ConnectError> {
+    pub(super) fn connect(
+        &self,
+        speaker: Speaker,
+    ) -> Result<(Link, mpsc::Receiver<LinkEvent>), ConnectError> {
         let (events, incoming) = mpsc::channel(EVENTS);
         let inner = match (&self.config.kind, &self.endpoint) {
             (ServerKind::Child(child), _) => {
@@ -202,7 +224,7 @@ impl Connector {
                 Inner::Child(child::ChildLink::start(name, child, &self.limits, events)?)
             }
             (ServerKind::Http(_), Some(endpoint)) => {
-                Inner::Http(http::HttpLink::new(Arc::clone(endpoint), &self.limits, events))
+                Inner::Http(http::HttpLink::new(Arc::clone(endpoint), speaker, &self.limits, events))
             }
             (ServerKind::Http(_), None) => {
                 let server = self.config.name.to_string();
@@ -255,10 +277,15 @@ impl Link {
         permit: Permit<ToServer>,
         opened: impl FnOnce(&StreamKey) + Send,
     ) -> Result<(), LinkError> {
+        // Asked for before the permit is redeemed: it may have to be recorded first.
+        let authorization = match &self.inner {
+            Inner::Http(http) => http.authorization().await?,
+            Inner::Child(_) => None,
+        };
         let Ok(outgoing) = permit.redeem() else { return Err(LinkError::Gone) };
         match (&self.inner, &outgoing.delivery) {
             (Inner::Http(http), Delivery::OpenStream { last_event_id }) => {
-                http.listen(&outgoing, last_event_id.as_deref(), opened).await
+                http.listen(&outgoing, authorization, last_event_id.as_deref(), opened).await
             }
             (Inner::Child(_), Delivery::OpenStream { .. }) => {
                 opened(&StreamKey::Pipe);

@@ -1,14 +1,17 @@
 //! Asks a tool server for its tools on the gateway's own account, before any session exists: the principal is the
 //! gateway itself, and no client's message is involved.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ConnectError, Connector, Failure, Link, LinkEvent, StreamKey, ToSend};
+use super::{ConnectError, Connector, Failure, Link, LinkEvent, Speaker, StreamKey, ToSend};
 use crate::domain::limits::Limits;
 use crate::domain::revision::Revision;
+use crate::domain::secret::Secret;
 use crate::gate::{Delivery, Outgoing};
 use crate::identity::SpiffeTls;
 use crate::proxy::config::ServerConfig;
@@ -48,7 +51,8 @@ pub enum ProbeError {
 }
 
 /// Starts or reaches `server`, does the handshake, reads its whole `tools/list` and shuts it down in order.
-/// `tls` is the gateway's own, as [`Connector::new`] takes it. Each answer may take `limits.handshake`; at most 64 pages and 4096 tools are read.
+/// `tls` is the gateway's own, as [`Connector::new`] takes it; `authorization` is what it shows a server that is to be told
+/// who calls. Each answer may take `limits.handshake`; at most 64 pages and 4096 tools are read.
 ///
 /// # Errors
 /// The command can't be started, the URL can't be reached, or the answers are not those of an MCP server.
@@ -56,9 +60,11 @@ pub async fn probe(
     server: &ServerConfig,
     limits: &Limits,
     tls: Option<&SpiffeTls>,
+    authorization: Option<Secret>,
 ) -> Result<Probed, ProbeError> {
     let connector = Connector::new(server.clone(), limits.clone(), tls)?;
-    let (link, events) = connector.connect()?;
+    let speaker = authorization.map_or(Speaker::Nobody, |shown| Speaker::Gateway(Arc::new(shown)));
+    let (link, events) = connector.connect(speaker)?;
     let mut asker = Asker { link: &link, events, limits, headers: Vec::new(), next: 0 };
     let asked = asker.ask().await;
     // The link must not wait for us to take its last events.

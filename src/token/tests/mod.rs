@@ -1,6 +1,7 @@
 //! Everything that a session token must withstand.
 
 mod hostile;
+mod identity;
 mod reference;
 
 use std::sync::Arc;

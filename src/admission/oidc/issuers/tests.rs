@@ -1,5 +1,7 @@
 //! Where keys come from, and what happens when they don't.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::admission::oidc::tests::{Issuer as Server, Key, NOW, World, claims, config, jwks};
 use crate::admission::oidc::{AdmissionRefusal, OidcConfig};
@@ -52,17 +54,128 @@ async fn an_rsa_key_that_is_too_short_is_no_key() {
 }
 
 #[tokio::test]
-async fn a_source_that_misses_or_fails_leaves_the_word_to_the_next() {
+async fn a_source_without_the_kid_leaves_the_word_to_the_next() {
     let issuer = Server::start();
     let (old, new) = (Key::es256("old"), Key::es256("new"));
     issuer.page("/old", 200, "", &jwks(&[&old]));
     issuer.page("/new", 200, "", &jwks(&[&new]));
-    let sources = ["/broken", "/old", "/new"].map(|path| by_url(&issuer, path));
-    let world = World::of(sources.to_vec());
+    let world = World::of(["/old", "/new"].map(|path| by_url(&issuer, path)).to_vec());
     assert!(world.admit(&new.token(&claims(&issuer))).await.is_ok());
-    assert_eq!(issuer.asked(), ["/broken", "/old", "/new"]);
+    assert_eq!(issuer.asked(), ["/old", "/new"]);
     assert!(world.admit(&old.token(&claims(&issuer))).await.is_ok());
-    assert_eq!(issuer.asked().len(), 3, "what failed rests");
+    assert_eq!(issuer.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_leaves_the_word_to_the_next_and_rests() {
+    let issuer = Server::start();
+    let key = Key::es256("k");
+    issuer.page("/keys", 200, "", &jwks(&[&key]));
+    let world = World::of(["/broken", "/keys"].map(|path| by_url(&issuer, path)).to_vec());
+    for _ in 0..3 {
+        assert!(world.admit(&key.token(&claims(&issuer))).await.is_ok());
+    }
+    assert_eq!(issuer.asked(), ["/broken", "/keys"]);
+}
+
+#[tokio::test]
+async fn a_key_that_no_source_has_is_told_apart_from_a_source_that_failed() {
+    let issuer = Server::start();
+    let (known, unknown) = (Key::es256("known"), Key::es256("unknown"));
+    issuer.page("/keys", 200, "", &jwks(&[&known]));
+    let token = unknown.token(&claims(&issuer));
+    let all_answered = World::of(vec![by_url(&issuer, "/keys")]);
+    assert_eq!(all_answered.admit(&token).await.unwrap_err(), AdmissionRefusal::UnknownKey);
+    // The one that failed might have it.
+    let one_failed = World::of(["/keys", "/broken"].map(|path| by_url(&issuer, path)).to_vec());
+    assert_eq!(one_failed.admit(&token).await.unwrap_err(), AdmissionRefusal::IssuerUnavailable);
+}
+
+/// What asks no source: neither the gateway's own keys nor the issuer.
+async fn is_refused_with_no_source_asked(header: &str) {
+    let issuer = Server::start();
+    let key = Key::es256("k");
+    issuer.publish(&[&key]);
+    let World { admission, clock } = World::of(vec![config(&issuer)]);
+    let own = Arc::new(Unasked::default());
+    let world = World { admission: admission.knowing(Arc::clone(&own) as Arc<dyn PublicKeySource>), clock };
+    let refused = world.admit(&key.sign(header, &claims(&issuer).to_string())).await.unwrap_err();
+    assert_eq!(refused, AdmissionRefusal::InvalidToken, "{header}");
+    assert_eq!(issuer.asked(), [""; 0]);
+    assert!(!own.0.load(Ordering::SeqCst), "its own keys were asked");
+}
+
+/// Notes whether it is asked.
+#[derive(Debug, Default)]
+struct Unasked(AtomicBool);
+
+impl PublicKeySource for Unasked {
+    fn find(&self, _kid: &str) -> Option<KnownKey> {
+        self.0.store(true, Ordering::SeqCst);
+        None
+    }
+}
+
+#[tokio::test]
+async fn an_algorithm_that_is_not_allowed_is_a_hard_error_and_no_source_is_asked() {
+    for alg in ["HS256", "none", "ES384", "es256", ""] {
+        is_refused_with_no_source_asked(&format!(r#"{{"alg":"{alg}","kid":"k"}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_kid_is_a_hard_error_and_no_source_is_asked() {
+    for header in [r#"{"alg":"ES256"}"#, r#"{"alg":"ES256","kid":""}"#, r#"{"alg":"ES256","kid":null}"#] {
+        is_refused_with_no_source_asked(header).await;
+    }
+}
+
+#[tokio::test]
+async fn an_algorithm_that_the_configuration_leaves_out_is_a_hard_error_whatever_the_issuer_publishes() {
+    let issuer = Server::start();
+    let key = Key::rs256("k");
+    issuer.publish(&[&key]);
+    let world = World::of(vec![OidcConfig { algorithms: vec![Algorithm::Es256], ..config(&issuer) }]);
+    let refused = world.admit(&key.token(&claims(&issuer))).await.unwrap_err();
+    assert_eq!(refused, AdmissionRefusal::InvalidToken);
+    assert_eq!(issuer.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_has_outlived_its_max_age_serves_while_it_is_fetched_anew_and_nobody_waits() {
+    let issuer = Server::start();
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    issuer.page("/keys", 200, "cache-control: max-age=90\n", &jwks(&[&old]));
+    let world = World::of(vec![by_url(&issuer, "/keys")]);
+    let token = old.token(&long_claims(&issuer));
+    assert!(world.admit(&token).await.is_ok());
+    issuer.page("/keys", 200, "", &jwks(&[&new]));
+    at(&world, 89);
+    assert!(world.admit(&token).await.is_ok());
+    assert_eq!(issuer.asked().len(), 1, "it is fresh for as long as its issuer says");
+    at(&world, 90);
+    assert!(world.admit(&token).await.is_ok(), "stale, and still there: the answer is not waited for");
+    while world.admit(&token).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(issuer.asked().len(), 2);
+    assert!(world.admit(&new.token(&long_claims(&issuer))).await.is_ok());
+}
+
+#[tokio::test]
+async fn no_more_keys_are_kept_of_an_issuer_than_fit() {
+    let issuer = Server::start();
+    let (first, last) = (Key::es256("first"), Key::es256("last"));
+    let mut keys = vec![first.jwk()];
+    keys.resize(200, last.jwk());
+    for (at, key) in keys.iter_mut().enumerate().skip(1).take(198) {
+        key["kid"] = format!("k{at}").into();
+    }
+    issuer.page("/keys", 200, "", &serde_json::json!({ "keys": keys }).to_string());
+    let world = World::of(vec![by_url(&issuer, "/keys")]);
+    assert!(world.admit(&first.token(&claims(&issuer))).await.is_ok());
+    let refused = world.admit(&last.token(&claims(&issuer))).await.unwrap_err();
+    assert_eq!(refused, AdmissionRefusal::UnknownKey);
 }
 
 #[tokio::test]
@@ -149,18 +262,21 @@ async fn discovery_falls_back_and_believes_no_metadata_of_another_issuer() {
 }
 
 #[tokio::test]
-async fn redirects_and_endless_documents_are_not_followed() {
+async fn a_redirect_is_not_followed_be_it_to_a_private_address_and_an_endless_document_not_read() {
     let issuer = Server::start();
     let key = Key::es256("k");
     issuer.page("/keys", 200, "", &jwks(&[&key]));
     issuer.page("/moved", 302, "location: /keys\n", "");
+    let metadata_service = Server::start();
+    issuer.page("/inwards", 307, &format!("location: {}/keys\n", metadata_service.url()), "");
     issuer.page("/long", 200, "", &" ".repeat(600 * 1024));
-    for path in ["/moved", "/long"] {
+    for path in ["/moved", "/inwards", "/long"] {
         let world = World::of(vec![by_url(&issuer, path)]);
         let refused = world.admit(&key.token(&claims(&issuer))).await.unwrap_err();
         assert_eq!(refused, AdmissionRefusal::IssuerUnavailable, "{path}");
     }
-    assert_eq!(issuer.asked(), ["/moved", "/long"]);
+    assert_eq!(issuer.asked(), ["/moved", "/inwards", "/long"]);
+    assert_eq!(metadata_service.asked(), [""; 0]);
 }
 
 #[tokio::test]
@@ -187,17 +303,38 @@ impl PublicKeySource for Own {
 }
 
 #[tokio::test]
+async fn with_discovery_down_our_own_key_is_found_at_once_and_nobody_is_asked() {
+    let down = Server::start();
+    let from = Timestamp::from_secs(NOW);
+    let signer = Authority::new("example.org").signer("/chancery", from, from.plus(LONGEST));
+    let kid = signer.current().unwrap().id().as_str().to_owned();
+    let own = Own(kid.clone(), signer.find(&kid).unwrap());
+    let issuer = |name: &Server| {
+        let source = Source::Discovery(name.url());
+        let fetcher = Fetcher::new(true, true).unwrap();
+        Arc::new(Issuer::new(name.url(), source, fetcher, Clock::fixed(from)))
+    };
+    let sources = [issuer(&down)];
+    for _ in 0..3 {
+        let found = resolve(Some(&own), sources.iter(), &kid, Algorithm::Es256).await;
+        assert!(matches!(found, Ok(Found::Own)));
+    }
+    assert_eq!(down.asked(), [""; 0]);
+    // It failed for another key, and its rest keeps nobody from ours.
+    let foreign = resolve(Some(&own), sources.iter(), "foreign", Algorithm::Es256).await;
+    assert_eq!(foreign.unwrap_err(), BearerError::Unavailable);
+    let found = resolve(Some(&own), sources.iter(), &kid, Algorithm::Es256).await;
+    assert!(matches!(found, Ok(Found::Own)));
+}
+
+#[tokio::test]
 async fn a_token_that_names_our_own_key_is_judged_in_process() {
     let issuer = Server::start();
     let from = Timestamp::from_secs(NOW);
     let signer = Authority::new("example.org").signer("/chancery", from, from.plus(LONGEST));
     let kid = signer.current().unwrap().id().as_str().to_owned();
     let own = Own(kid.clone(), signer.find(&kid).unwrap());
-    // Discovery is down, and our own key is found at once nevertheless.
-    let sources = World::of(vec![config(&issuer)]);
-    let found = resolve(Some(&own), std::iter::empty(), &kid, Algorithm::Es256).await;
-    assert!(matches!(found, Ok(Found::Own)));
-    let World { admission, clock } = sources;
+    let World { admission, clock } = World::of(vec![config(&issuer)]);
     let world = World { admission: admission.knowing(Arc::new(own)), clock };
     let refused = world.admit(&Key::es256(&kid).token(&claims(&issuer))).await.unwrap_err();
     assert_eq!(refused, AdmissionRefusal::InvalidToken);

@@ -16,10 +16,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Server;
 use super::checks::AllowList;
 use super::listen::Listeners;
-use crate::admission::{ConnectionPeer, ConnectionSvid, Listener, Origin};
+use super::{Server, ServerTls};
+use crate::admission::{Admission, ConnectionPeer, ConnectionSvid, Listener, Origin};
 use crate::domain::refusal::AdmissionRefusal;
 
 /// Connections of one listener at once, at most; more wait in the kernel's queue.
@@ -30,6 +30,10 @@ const HEADERS: usize = 64;
 const HEAD: usize = 32 * 1024;
 /// After an error that is the process's, such as too many open files.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// How often a connection's certificate is looked at while nothing is asked on it.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// How long a connection may take to end after that.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What every connection of one run shares.
 #[derive(Clone)]
@@ -46,7 +50,7 @@ struct Context {
 pub(super) async fn accept(
     server: &Arc<Server>,
     listeners: Listeners,
-    tls_config: Option<rustls::ServerConfig>,
+    server_tls: Option<ServerTls>,
     shutdown: &CancellationToken,
     connections: &TaskTracker,
     cut: &CancellationToken,
@@ -68,8 +72,16 @@ pub(super) async fn accept(
         }
     };
     let tls = async {
-        if let (Some((listener, bound)), Some(tls)) = (tls, tls_config) {
-            context(AllowList::tcp(&config, bound)).tls(listener, tls).await;
+        let context = |bound| context(AllowList::tcp(&config, bound));
+        match (tls, server_tls) {
+            (Some((listener, bound)), Some(ServerTls::Svid(tls))) => {
+                context(bound).tls(listener, tls, false).await;
+            }
+            (Some((listener, bound)), Some(ServerTls::Web(tls, certificate))) => {
+                connections.spawn(certificate.watch(shutdown.clone()));
+                context(bound).tls(listener, tls, true).await;
+            }
+            _ => {}
         }
     };
     let unix = async {
@@ -98,7 +110,8 @@ impl Context {
         }
     }
 
-    async fn tls(self, listener: TcpListener, mut tls: rustls::ServerConfig) {
+    /// `web`: who the client is, its requests say.
+    async fn tls(self, listener: TcpListener, mut tls: rustls::ServerConfig, web: bool) {
         // What is spoken on the connection; a client that insists on anything else is told so in the handshake.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(tls));
@@ -110,8 +123,13 @@ impl Context {
                     self.connections.spawn(async move {
                         let shutdown = context.shutdown.clone();
                         let shaken = shutdown.run_until_cancelled(context.handshake(&acceptor, stream)).await;
+                        let shaken = shaken.map(|shaken| {
+                            let stream = shaken?;
+                            let origin = if web { Origin::Web(from) } else { Origin::Tls(svid(&stream)?) };
+                            Ok::<_, String>((stream, origin))
+                        });
                         match shaken {
-                            Some(Ok((stream, svid))) => context.serve(stream, Origin::Tls(svid), slot),
+                            Some(Ok((stream, origin))) => context.serve(stream, origin, slot),
                             Some(Err(why)) => {
                                 let refusals = context.server.admission.refusals();
                                 refusals.count(Listener::Tls, AdmissionRefusal::TlsHandshake);
@@ -126,19 +144,14 @@ impl Context {
         }
     }
 
-    /// Ends with who the client proved to be, or with why it did not.
     async fn handshake(
         &self,
         acceptor: &TlsAcceptor,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, ConnectionSvid), String> {
+    ) -> Result<TlsStream<TcpStream>, String> {
         let accepted = tokio::time::timeout(self.server.limits.request_read, acceptor.accept(stream)).await;
         let stream = accepted.map_err(|_slow| "it took too long".to_owned())?;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let leaf = leaf.ok_or_else(|| "there is no client certificate".to_owned())?;
-        let svid = ConnectionSvid::of(leaf).map_err(|error| error.to_string())?;
-        Ok((stream, svid))
+        stream.map_err(|error| error.to_string())
     }
 
     async fn unix(self, listener: UnixListener) {
@@ -163,7 +176,9 @@ impl Context {
     {
         let Self { server, allow, shutdown, cut, .. } = self.clone();
         let limits = server.limits.clone();
+        let (listener, refusals) = (origin.listener(), Arc::clone(server.admission.refusals()));
         let origin = Arc::new(origin);
+        let (admission, of) = (Arc::clone(&server.admission), Arc::clone(&origin));
         let service = service_fn(move |request| {
             let (server, allow, origin) = (Arc::clone(&server), Arc::clone(&allow), Arc::clone(&origin));
             async move { Ok::<_, Infallible>(server.handle(&origin, &allow, request).await) }
@@ -176,6 +191,11 @@ impl Context {
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
+                () = let_down(&admission, &of) => {
+                    // With the streams that are open; what is asked anew meanwhile is told why.
+                    tracing::debug!("a connection ends: its client's certificate is not believed any more");
+                    tokio::time::timeout(LAST_WORDS, &mut connection).await.unwrap_or(Ok(()))
+                }
                 () = shutdown.cancelled() => {
                     // What is under way is finished, and nothing after it.
                     connection.as_mut().graceful_shutdown();
@@ -186,10 +206,34 @@ impl Context {
                 }
             };
             if let Err(error) = ended {
+                if error.is_parse() {
+                    // Its sender was told so; nobody else hears of it.
+                    refusals.count(listener, AdmissionRefusal::Unreadable);
+                }
                 tracing::debug!(%error, "a connection broke off");
             }
             drop(slot);
         });
+    }
+}
+
+/// Who the client has proved to be.
+fn svid(stream: &TlsStream<TcpStream>) -> Result<ConnectionSvid, String> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    if chain.is_empty() {
+        return Err("there is no client certificate".to_owned());
+    }
+    ConnectionSvid::of(chain.iter().map(AsRef::as_ref)).map_err(|error| error.to_string())
+}
+
+/// Ends when what the connection's client has proved to be is not believed any more.
+async fn let_down(admission: &Admission, origin: &Origin) {
+    let mut ticks = tokio::time::interval(BELIEVED);
+    loop {
+        ticks.tick().await;
+        if !admission.holds(origin) {
+            return;
+        }
     }
 }
 

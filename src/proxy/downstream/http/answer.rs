@@ -102,7 +102,7 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
         AdmissionRefusal::TlsHandshake | AdmissionRefusal::SvidNotAllowed => {
             (StatusCode::FORBIDDEN, "this SPIFFE ID is not admitted")
         }
-        AdmissionRefusal::SvidExpired => (
+        AdmissionRefusal::SvidExpired | AdmissionRefusal::SvidNotBelieved => (
             StatusCode::UNAUTHORIZED,
             "the client certificate is not valid now: connect anew with a valid one",
         ),
@@ -114,14 +114,24 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
             (StatusCode::SERVICE_UNAVAILABLE, "the keys of this token's issuer can't be had at the moment")
         }
         AdmissionRefusal::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too many attempts"),
+        AdmissionRefusal::Unreadable => (StatusCode::BAD_REQUEST, "this is no request"),
+        AdmissionRefusal::InvalidSession | AdmissionRefusal::NoSession | AdmissionRefusal::ForeignSession => {
+            (StatusCode::NOT_FOUND, "no such session")
+        }
     };
     let mut response = refused(status, message);
-    if reason == AdmissionRefusal::SvidExpired {
+    if matches!(reason, AdmissionRefusal::SvidExpired | AdmissionRefusal::SvidNotBelieved) {
         // Nothing on this connection can be admitted any more.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if reason == AdmissionRefusal::IssuerUnavailable {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    // Seconds: until an issuer is asked again, and the longest that a minute's rate is spent.
+    let retry_after = match reason {
+        AdmissionRefusal::IssuerUnavailable => Some("30"),
+        AdmissionRefusal::RateLimited => Some("60"),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     if bearer && status == StatusCode::UNAUTHORIZED {
         let challenge = match reason {

@@ -17,6 +17,7 @@ use crate::attest::CloseReason;
 use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::limits::Limits;
 use crate::gate::Gate;
+use crate::identity::WebCertificate;
 use crate::proxy::relay::Relay;
 use crate::proxy::upstream::Connector;
 
@@ -24,6 +25,7 @@ mod accept;
 mod answer;
 mod checks;
 mod events;
+mod linger;
 mod listen;
 mod post;
 mod resource;
@@ -43,6 +45,15 @@ pub trait Published: Send + Sync + fmt::Debug {
     fn ready(&self) -> Result<(), &'static str>;
 }
 
+/// What the TLS listener shows and asks for.
+#[derive(Debug)]
+pub enum ServerTls {
+    /// By SVIDs: demands and verifies a certificate of every client.
+    Svid(rustls::ServerConfig),
+    /// As on the web: asks for no certificate, but for a bearer token at every request.
+    Web(rustls::ServerConfig, Arc<WebCertificate>),
+}
+
 /// What `serve` needs.
 #[derive(Debug)]
 pub struct ServeParts {
@@ -54,8 +65,8 @@ pub struct ServeParts {
     pub connectors: BTreeMap<ServerName, Connector>,
     /// Bound, not accepting yet.
     pub listeners: Listeners,
-    /// TLS for its listener: demands and verifies a certificate of every client. Without it that listener is closed.
-    pub tls: Option<rustls::ServerConfig>,
+    /// TLS for its listener. Without it that listener is closed.
+    pub tls: Option<ServerTls>,
     /// Where clients find the JWKS, if they are to be told in the handshake.
     pub jwks_url: Option<Arc<str>>,
     /// The same for those on TLS.

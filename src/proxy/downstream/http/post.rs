@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::{self, Body};
@@ -15,6 +16,7 @@ use super::events::{self, KEEP_ALIVE};
 use super::service::Call;
 use crate::attest::CloseReason;
 use crate::domain::digest::Sha256Digest;
+use crate::domain::refusal::AdmissionRefusal;
 use crate::gate::{discover_reply, no_session_reply};
 use crate::proxy::relay::{self, Client, Outcome, Parcel, Reader, Relay, request_id, unavailable};
 use crate::wire::error::{INVALID_REQUEST, PARSE_ERROR};
@@ -45,7 +47,7 @@ impl events::Source for Answers {
 
 impl Call<'_> {
     /// Takes a POST.
-    pub(super) async fn post(&self, body: Incoming) -> Response<Body> {
+    pub(super) async fn post(mut self, body: &mut Incoming) -> Response<Body> {
         if !checks::brings_json(self.headers) {
             let message = "a POST must bring application/json, without a content coding";
             return answer::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
@@ -59,17 +61,21 @@ impl Call<'_> {
             Ok(relay) => relay,
             Err(response) => return *response,
         };
+        let begun = Instant::now();
         let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
             Err(response) => return *response,
         };
+        if let Err(response) = self.admit_late(begun.elapsed()).await {
+            return *response;
+        }
         match relay {
             Some(relay) => self.in_session(relay, bytes).await,
             None => self.before_session(bytes).await,
         }
     }
 
-    async fn read(&self, body: Incoming) -> Result<Vec<u8>, Box<Response<Body>>> {
+    async fn read(&self, body: &mut Incoming) -> Result<Vec<u8>, Box<Response<Body>>> {
         let limits = &self.server.limits;
         let limit = limits.message_bytes;
         let too_large = || {
@@ -100,16 +106,23 @@ impl Call<'_> {
         };
         let frame = match frame {
             Ok(frame) => frame,
-            Err(error) => return malformed(&error, error.reply()),
+            Err(error) => {
+                self.turn_away(AdmissionRefusal::NoSession);
+                return malformed(&error, error.reply());
+            }
         };
         let Some(id) = request_id(&frame) else {
+            self.turn_away(AdmissionRefusal::NoSession);
             return answer::refused(StatusCode::BAD_REQUEST, "`Mcp-Session-Id` is missing");
         };
         match frame.method().map(methods::classify) {
             Some(Class::Initialize) => self.initialize(frame, id).await,
             // Today's clients take this as a server of the handshake era.
             Some(Class::Discover) => answer::json(StatusCode::OK, discover_reply(Some(&id))),
-            _ => answer::json(StatusCode::BAD_REQUEST, no_session_reply(Some(&id))),
+            _ => {
+                self.turn_away(AdmissionRefusal::NoSession);
+                answer::json(StatusCode::BAD_REQUEST, no_session_reply(Some(&id)))
+            }
         }
     }
 

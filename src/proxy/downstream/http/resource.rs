@@ -26,14 +26,14 @@ impl Resource {
         Self { authorization, public_url }
     }
 
-    /// The metadata document, if `path` is one of its places. Which servers there are is not told.
-    pub(super) fn metadata(&self, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+    /// The metadata document for who called by `scheme`, if `path` is one of its places. Which servers there are is not told.
+    pub(super) fn metadata(&self, path: &str, headers: &HeaderMap, scheme: &str) -> Option<Response<Body>> {
         let endpoint = path.strip_prefix(WELL_KNOWN)?;
         if !endpoint.is_empty() && !is_endpoint(endpoint) {
             return None;
         }
         let mut document = json!({
-            "resource": format!("{}{endpoint}", self.base(headers)),
+            "resource": format!("{}{endpoint}", self.base(headers, scheme)),
             "authorization_servers": self.authorization.issuers,
             "bearer_methods_supported": ["header"],
         });
@@ -49,6 +49,7 @@ impl Resource {
         reason: AdmissionRefusal,
         path: &str,
         headers: &HeaderMap,
+        scheme: &str,
     ) -> Option<HeaderValue> {
         let error = match reason {
             AdmissionRefusal::NoEvidence => "",
@@ -59,7 +60,7 @@ impl Resource {
             none if none.is_empty() => none,
             scopes => format!(", scope=\"{scopes}\""),
         };
-        let base = self.base(headers);
+        let base = self.base(headers, scheme);
         // What names no server is not repeated: a header is no place for a stranger's text.
         let path = if is_endpoint(path) { path } else { "" };
         let text = format!(
@@ -69,12 +70,12 @@ impl Resource {
     }
 
     /// `Host` is on the allow-list when this is asked, so it is an authority and nothing else.
-    fn base(&self, headers: &HeaderMap) -> String {
+    fn base(&self, headers: &HeaderMap, scheme: &str) -> String {
         match &self.public_url {
             Some(url) => url.to_string(),
             None => {
                 let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-                format!("http://{host}")
+                format!("{scheme}://{host}")
             }
         }
     }

@@ -1,8 +1,10 @@
 //! One request: who asks, for what, in which session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -11,6 +13,8 @@ use super::Server;
 use super::answer::{self, Body, SESSION_ID};
 use super::checks::{self, AllowList, Version};
 use super::events;
+use super::linger;
+use super::resource::Resource;
 use crate::admission::{Listener, Origin};
 use crate::domain::admitted::Admitted;
 use crate::domain::ids::ServerName;
@@ -27,6 +31,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest event id that a client may resume from, in bytes.
 const LONGEST_EVENT_ID: usize = 2048;
 
+/// A body that takes longer is heard only if its sender can still show what admits it.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Methods of an MCP endpoint.
 const METHODS: &str = "GET, POST, DELETE";
 
@@ -34,6 +41,9 @@ const METHODS: &str = "GET, POST, DELETE";
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) server: &'a Arc<Server>,
+    pub(super) listener: Listener,
+    origin: &'a Origin,
+    path: &'a str,
     pub(super) admitted: Admitted,
     pub(super) connector: &'a Connector,
     pub(super) route: Route,
@@ -49,7 +59,19 @@ impl Server {
         allow: &AllowList,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
+        let response = self.answer(origin, allow, &head, &mut body).await;
+        linger::read_off(&head.headers, body).await;
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        origin: &Origin,
+        allow: &AllowList,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Response<Body> {
         let listener = origin.listener();
         let path = head.uri.path();
         if let Some(public) = self.public(path, &head.method) {
@@ -59,35 +81,33 @@ impl Server {
         if !allow.admits(&head.headers, head.uri.authority()) {
             return self.not_from_here(listener);
         }
-        if let Some(page) = self.resource.as_ref().and_then(|told| told.metadata(path, &head.headers)) {
+        let page = self.told(origin).and_then(|(told, scheme)| told.metadata(path, &head.headers, scheme));
+        if let Some(page) = page {
             let readable = matches!(head.method, Method::GET | Method::HEAD);
             return if readable { page } else { answer::method_not_allowed("GET, HEAD") };
         }
         let Some(named) = mcp_path(path) else {
             return answer::refused(StatusCode::NOT_FOUND, "nothing is here");
         };
-        // Two of them are one that admits nobody, which is not the same as none.
-        let shown = head.headers.contains_key(AUTHORIZATION);
-        let authorization = single(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes);
-        let authorization = authorization.or(shown.then_some(b"".as_slice()));
-        let admitted = match self.admission.admit_request(origin, authorization).await {
+        let admitted = match self.admission.admit_request(origin, authorization(&head.headers)).await {
             Ok(admitted) => admitted,
             // Admission counted it.
-            Err(reason) => return self.turned_away(reason, listener, path, &head.headers),
+            Err(reason) => return self.turned_away(reason, origin, path, &head.headers),
         };
         let Some((name, connector)) = self.find(named) else {
             return answer::refused(StatusCode::NOT_FOUND, "no tool server has this name");
         };
         let transport = match origin {
             Origin::Unix(_) => Transport::Unix,
-            Origin::Tls(_) => Transport::Tls,
+            Origin::Tls(_) | Origin::Web(_) => Transport::Tls,
             Origin::Tcp(_) | Origin::Parent => Transport::Tcp,
         };
         let jwks = if transport == Transport::Tls { &self.jwks_url_tls } else { &self.jwks_url };
         let route = Route { server: name.clone(), transport, jwks: jwks.clone() };
         let arrival = Arrival { trace: trace(&head.headers) };
         let headers = &head.headers;
-        let call = Call { server: self, admitted, connector, route, headers, arrival };
+        let call =
+            Call { server: self, listener, origin, path, admitted, connector, route, headers, arrival };
         match head.method {
             Method::POST => call.post(body).await,
             Method::GET => call.get().await,
@@ -100,19 +120,30 @@ impl Server {
     fn turned_away(
         &self,
         reason: AdmissionRefusal,
-        listener: Listener,
+        origin: &Origin,
         path: &str,
         headers: &HeaderMap,
     ) -> Response<Body> {
-        let tcp = listener == Listener::Tcp;
+        let tcp = matches!(origin, Origin::Tcp(_));
         let mut response = answer::not_admitted(reason, self.bearer && tcp);
         let asks =
             response.status() == StatusCode::UNAUTHORIZED || reason == AdmissionRefusal::InsufficientScope;
-        let resource = self.resource.as_ref().filter(|_| tcp && asks);
-        if let Some(challenge) = resource.and_then(|told| told.challenge(reason, path, headers)) {
+        let told = self.told(origin).filter(|_| asks && !matches!(origin, Origin::Unix(_)));
+        let challenge = told.and_then(|(told, scheme)| told.challenge(reason, path, headers, scheme));
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+
+    /// Where tokens come from, and the scheme by which the gateway is called, where a token could help.
+    fn told(&self, origin: &Origin) -> Option<(&Resource, &'static str)> {
+        let scheme = match origin {
+            Origin::Tls(_) | Origin::Parent => return None,
+            Origin::Web(_) => "https",
+            Origin::Tcp(_) | Origin::Unix(_) => "http",
+        };
+        self.resource.as_ref().map(|resource| (resource, scheme))
     }
 
     fn not_from_here(&self, listener: Listener) -> Response<Body> {
@@ -159,6 +190,25 @@ impl Call<'_> {
         Instant::now().checked_add(left)
     }
 
+    /// Admits the request anew where its body, for which `waited`, may have come after what was shown before it has
+    /// ended: whoever sends slowly must not be heard for longer.
+    pub(super) async fn admit_late(&mut self, waited: Duration) -> Result<(), Box<Response<Body>>> {
+        let now = self.server.admission.now();
+        if waited < LATE && self.admitted.expires().is_none_or(|end| now < end) {
+            return Ok(());
+        }
+        match self.server.admission.admit_request(self.origin, authorization(self.headers)).await {
+            Ok(admitted) => {
+                self.admitted = admitted;
+                Ok(())
+            }
+            // Admission counted it.
+            Err(reason) => {
+                Err(Box::new(self.server.turned_away(reason, self.origin, self.path, self.headers)))
+            }
+        }
+    }
+
     /// The live session that the request names, if it names one.
     pub(super) fn session(&self) -> Result<Option<Arc<Relay>>, Box<Response<Body>>> {
         let mut values = self.headers.get_all(SESSION_ID).iter();
@@ -166,6 +216,7 @@ impl Call<'_> {
             (None, _) => return Ok(None),
             (Some(value), None) => value.to_str().unwrap_or_default(),
             (Some(_), Some(_)) => {
+                self.turn_away(AdmissionRefusal::InvalidSession);
                 return Err(Box::new(answer::refused(
                     StatusCode::BAD_REQUEST,
                     "more than one session is named",
@@ -175,19 +226,31 @@ impl Call<'_> {
         let session = self.server.gate.resume(handle, &self.admitted, &self.route.server);
         let session = session.map_err(|error| {
             tracing::debug!(%error, "a session was not found");
-            Box::new(match error {
-                ResumeError::Superseded => answer::superseded(),
-                ResumeError::NotFound | ResumeError::Binding => answer::no_such_session(),
-            })
+            let (reason, response) = match error {
+                ResumeError::Superseded => (AdmissionRefusal::NoSession, answer::superseded()),
+                ResumeError::NotFound => (AdmissionRefusal::NoSession, answer::no_such_session()),
+                ResumeError::Invalid => (AdmissionRefusal::InvalidSession, answer::no_such_session()),
+                ResumeError::Binding => (AdmissionRefusal::ForeignSession, answer::no_such_session()),
+            };
+            self.turn_away(reason);
+            Box::new(response)
         })?;
         let relay = self.server.relays.get(&session.id()).map(|entry| Arc::clone(entry.value()));
         relay.map(Some).ok_or_else(|| Box::new(answer::no_such_session()))
     }
 
+    /// Counts a request that reached no session; the interval's summary tells of it.
+    pub(super) fn turn_away(&self, reason: AdmissionRefusal) {
+        self.server.admission.refusals().count(self.listener, reason);
+    }
+
     /// The session of a request that can't do without.
     fn required_session(&self) -> Result<Arc<Relay>, Box<Response<Body>>> {
         let bad = |message| Box::new(answer::refused(StatusCode::BAD_REQUEST, message));
-        let relay = self.session()?.ok_or_else(|| bad("`Mcp-Session-Id` is missing"))?;
+        let relay = self.session()?.ok_or_else(|| {
+            self.turn_away(AdmissionRefusal::NoSession);
+            bad("`Mcp-Session-Id` is missing")
+        })?;
         match checks::version(self.headers) {
             Version::Unknown => Err(bad("unsupported `MCP-Protocol-Version`")),
             Version::Absent | Version::Known => Ok(relay),
@@ -246,6 +309,12 @@ fn mcp_path(path: &str) -> Option<Option<&str>> {
         Some(_) => None,
         None => rest.is_empty().then_some(None),
     }
+}
+
+/// What the request shows. Two headers are one that admits nobody, which is not the same as none.
+fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    let shown = headers.contains_key(AUTHORIZATION);
+    single(headers, &AUTHORIZATION).map(HeaderValue::as_bytes).or(shown.then_some(b"".as_slice()))
 }
 
 /// A header that may stand once only.
