@@ -85,10 +85,11 @@ impl Tap {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// The entry `demo` of `servers` (YAML).
+    /// The entry `demo` of `servers` (YAML). What is answered has been written down before: `tee` takes its outputs in
+    /// order.
     pub(crate) fn server(&self) -> String {
         format!(
-            "  demo: {{ command: sh, args: [\"-c\", \"tee -a {}/tap | exec {} demo-server\"] }}",
+            "  demo: {{ command: sh, args: [\"-c\", \"tee -a {}/tap /dev/fd/3 3>&1 >/dev/null | exec {} demo-server\"] }}",
             self.0.path().display(),
             env!("CARGO_BIN_EXE_chancery")
         )
