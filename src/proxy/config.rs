@@ -9,8 +9,8 @@ use url::Url;
 use crate::domain::ids::{ServerName, SpiffeId};
 use crate::domain::secret::Secret;
 use crate::identity::CertificateFiles;
-use crate::token::IdentityConfig;
 use crate::policy::ArgumentRules;
+use crate::token::IdentityConfig;
 
 /// One configured tool server.
 #[derive(Debug, Clone)]

@@ -73,8 +73,14 @@ fn the_token_example_goes_by_groups_and_claims() {
         let session = engine.session_principal(&facts);
         let salt = Salt::from_bytes([0; 16]);
         let action = Action::ToolCall { name, arguments: Some(arguments.as_bytes()) };
-        effect(&engine.decide(&Query { session: &session, action, now: NOW, state: &State::default(), salt: &salt }))
-            .to_owned()
+        effect(&engine.decide(&Query {
+            session: &session,
+            action,
+            now: NOW,
+            state: &State::default(),
+            salt: &salt,
+        }))
+        .to_owned()
     };
     let (read, write) = (path("/a"), r#"{"path":"/a","content":""}"#);
     assert_eq!(ask(&["oidc:staff"], &[], "read_text_file", &read), "allow");
@@ -249,7 +255,13 @@ fn the_example_of_who_may_open_goes_by_groups_of_tokens_and_of_spiffe_ids() {
         facts.groups = groups.iter().map(|&group| group.to_owned()).collect();
         let session = engine.session_principal(&facts);
         let salt = Salt::from_bytes([0; 16]);
-        let query = Query { session: &session, action: Action::SessionOpen, now: NOW, state: &State::default(), salt: &salt };
+        let query = Query {
+            session: &session,
+            action: Action::SessionOpen,
+            now: NOW,
+            state: &State::default(),
+            salt: &salt,
+        };
         effect(&engine.decide(&query)).to_owned()
     };
     let builder =
