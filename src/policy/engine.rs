@@ -16,6 +16,7 @@ use super::diagnostic::{PolicyDiagnostic, Warning};
 use super::entities::{SessionEntities, SessionFacts};
 use super::index::Index;
 use super::query::{Listed, Query};
+use super::reachable::Provable;
 use super::reads::Reads;
 use super::sources::PolicySources;
 use super::types::Record;
@@ -133,6 +134,12 @@ impl Engine {
     /// A tool of the catalogue.
     pub fn tool(&self, server: &ServerName, name: &str) -> Option<&ToolEntry> {
         self.tools.get(server)?.get(name)
+    }
+
+    /// Warns of the claims, groups and agents that policies name and that no evidence makes: a `forbid` on one
+    /// protects nothing.
+    pub fn unprovable(&self, provable: &Provable) -> Vec<Warning> {
+        provable.missed_by(self)
     }
 
     /// What decisions need of a session, built once.

@@ -12,7 +12,7 @@ use crate::cli::run::server;
 use crate::cli::{Exit, Failure, block_on};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
-use crate::policy::{Catalogue, Engine, PolicyDiagnostic};
+use crate::policy::{Catalogue, Engine, PolicyDiagnostic, Provable};
 
 /// Arguments of `chancery policy check`.
 #[derive(Debug, clap::Args)]
@@ -39,11 +39,14 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let (paths, catalogue) = what(args)?;
+    let Checked { paths, catalogue, provable } = what(args)?;
     let sources = app::policies::load(&paths).map_err(|error| start(error.into()))?;
     let compiled = Engine::compile(&sources, &catalogue);
     let (engine, findings) = match compiled {
-        Ok((engine, warnings)) => (Some(engine), warnings),
+        Ok((engine, mut warnings)) => {
+            warnings.extend(provable.iter().flat_map(|provable| engine.unprovable(provable)));
+            (Some(engine), warnings)
+        }
         Err(findings) => (None, findings),
     };
     // Without any tools nothing can be said of names.
@@ -93,21 +96,29 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     format!("{policies}{warned}, {against}")
 }
 
-/// The policies and the tools that they are checked against.
-fn what(args: &Args) -> Result<(Vec<PathBuf>, Catalogue), Failure> {
+/// The policies, and what they are checked against: tools, and where the configuration is known what it can prove.
+struct Checked {
+    paths: Vec<PathBuf>,
+    catalogue: Catalogue,
+    provable: Option<Provable>,
+}
+
+fn what(args: &Args) -> Result<Checked, Failure> {
     let or = |paths: Vec<PathBuf>| if args.policies.is_empty() { paths } else { args.policies.clone() };
     if let Some(file) = &args.config {
         let env = Environment::process();
         let config = Config::load(file, Purpose::Run, &env).map_err(Failure::misuse)?;
         let catalogue = block_on(app::known_tools(&config, &env))?.map_err(start)?;
-        return Ok((or(config.policies), catalogue));
+        let provable = Some(app::policies::provable(&config.admission));
+        return Ok(Checked { paths: or(config.policies), catalogue, provable });
     }
     let paths = or(vec!["policies".into()]);
     if args.command.is_empty() {
-        return Ok((paths, Catalogue::default()));
+        return Ok(Checked { paths, catalogue: Catalogue::default(), provable: None });
     }
     let server = server(args.server.clone(), args.command.clone())?;
-    Ok((paths, Catalogue::of(server.name.clone(), block_on(live(&server))??)))
+    let catalogue = Catalogue::of(server.name.clone(), block_on(live(&server))??);
+    Ok(Checked { paths, catalogue, provable: None })
 }
 
 /// What `--json` prints.

@@ -5,6 +5,7 @@ mod decisions;
 mod inputs;
 mod json;
 mod properties;
+mod reachable;
 mod schemas;
 mod shipped;
 
