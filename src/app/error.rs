@@ -33,6 +33,14 @@ pub enum StartError {
         /// Why.
         source: CommandError,
     },
+    /// A tool server would be sent tokens that open sessions with the gateway itself.
+    #[error("the tool server `{server}` has the gateway's own audience `{audience}`")]
+    OwnAudience {
+        /// Which.
+        server: ServerName,
+        /// The audience.
+        audience: String,
+    },
     /// A tool server could not be asked for its tools.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -105,6 +113,10 @@ impl StartError {
         let text = match self {
             Self::PolicyFiles(_) => {
                 "name a file or directory that exists; make the first policies: chancery policy init -- COMMAND"
+            }
+            Self::OwnAudience { .. } => {
+                "write the tool server's own name into `forward_identity.audience`: not the gateway's SPIFFE ID, nor \
+                 anything below it"
             }
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),

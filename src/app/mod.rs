@@ -11,6 +11,7 @@ pub mod admin;
 mod build;
 pub mod command;
 mod error;
+pub mod files;
 mod naming;
 pub mod policies;
 mod prepare;

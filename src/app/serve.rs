@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::admin::server::AdminSocket;
 use super::error::StartError;
 use super::{build, policies, prepare, signals};
+use crate::admission::peer::remarks;
 use crate::attest::Log;
 use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
@@ -33,6 +34,9 @@ pub async fn serve(
         return Ok(());
     };
     let mut prepared = prepared?;
+    for remark in config.admission.peer.iter().flat_map(remarks) {
+        tracing::warn!("{remark}");
+    }
     for warning in prepared.engine.unprovable(&policies::provable(&config.admission)) {
         tracing::warn!("{warning}");
     }

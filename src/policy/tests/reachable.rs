@@ -20,7 +20,8 @@ fn said(effect: &str, principal: &str, conditions: &str, provable: &Provable) ->
 
 #[test]
 fn a_forbid_on_a_claim_that_no_issuer_is_asked_for_is_warned_of_in_its_place() {
-    let when = r#"when { principal.hasTag("contractor") && principal.getTag("contractor").contains("true") }"#;
+    let when =
+        r#"when { principal.hasTag("contractor") && principal.getTag("contractor").contains("true") }"#;
     let found = said("forbid", "principal", when, &provable());
     assert_eq!(
         found,
@@ -60,7 +61,10 @@ fn an_agent_that_no_evidence_makes_is_warned_of() {
     ] {
         let found = said("forbid", &format!(r#"principal == Mcp::Agent::"{agent}""#), "", &provable());
         assert_eq!(found.len(), 1, "{agent}: {found:?}");
-        assert!(found[0].contains(&format!("the agent `{agent}`, so this forbid protects nothing")), "{found:?}");
+        assert!(
+            found[0].contains(&format!("the agent `{agent}`, so this forbid protects nothing")),
+            "{found:?}"
+        );
     }
 }
 
