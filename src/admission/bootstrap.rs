@@ -213,6 +213,14 @@ impl BootstrapSecret {
     }
 }
 
+/// Whether the file of a secret is usable as it is.
+///
+/// # Errors
+/// When it is missing, not ours, open to others or no secret.
+pub fn check(path: &Path) -> Result<(), SecretFileError> {
+    load(path).map(drop)
+}
+
 fn load(path: &Path) -> Result<Loaded, SecretFileError> {
     let io = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => SecretFileError::Missing(path.to_owned()),

@@ -219,6 +219,12 @@ impl Admission {
         if peer::allowed(config, &facts) {
             Ok(Evidence::Peer(facts))
         } else {
+            let executable = facts.executable.as_ref();
+            let path = executable.map(|exe| exe.path.display().to_string());
+            let sha256 = executable.map(|exe| format!("sha256:{}", exe.sha256));
+            tracing::debug!(
+                target: "chancery::admission", uid = facts.uid, pid = facts.pid, path, sha256, "a process was refused"
+            );
             Err(AdmissionRefusal::PeerNotAllowed)
         }
     }
@@ -231,7 +237,12 @@ impl Admission {
 
     fn bearer(&self, listener: Listener, authorization: Option<&[u8]>) -> Result<Evidence, AdmissionRefusal> {
         let presented = authorization.and_then(bootstrap::bearer).ok_or(AdmissionRefusal::NoEvidence)?;
-        let secret = self.secret.as_ref().ok_or(AdmissionRefusal::NoEvidence)?;
+        // Where tokens count, whoever shows something is told that it is none.
+        let none = || match &self.bearers {
+            Some(_) => AdmissionRefusal::InvalidToken,
+            None => AdmissionRefusal::NoEvidence,
+        };
+        let secret = self.secret.as_ref().ok_or_else(none)?;
         match secret.check(presented) {
             Checked::Right(evidence) => Ok(Evidence::Bootstrap(evidence)),
             Checked::TooOld => Err(AdmissionRefusal::SecretTooOld),

@@ -122,6 +122,7 @@ impl Processes {
         config: &PeerConfig,
     ) -> Result<PeerEvidence, AdmissionRefusal> {
         if !allows_user(config, peer.uid) {
+            tracing::debug!(target: "chancery::admission", uid = peer.uid, "a process of another user was refused");
             return Err(AdmissionRefusal::PeerNotAllowed);
         }
         let pid = peer.pid.ok_or(AdmissionRefusal::PeerUnknown)?;
@@ -195,6 +196,33 @@ impl Processes {
 fn unchanged(mut file: File, key: FileKey) -> Option<Sha256Digest> {
     let sha256 = digest(&mut file).ok()?;
     (FileKey::of(&file.metadata().ok()?) == key).then_some(sha256)
+}
+
+/// What of `config` lets nobody in by the Unix socket, and why, for the operator.
+pub fn remarks(config: &PeerConfig) -> Vec<String> {
+    let us = rustix::process::geteuid().as_raw();
+    let mut remarks = Vec::new();
+    for uid in config.allow_uids.iter().filter(|uid| **uid != us && **uid != 0) {
+        remarks.push(format!(
+            "`admission.peer.allow_uids` names the user {uid}, who can't open the socket: it has mode 0600 and belongs to \
+             user {us}"
+        ));
+    }
+    for rule in &config.allow_executables {
+        let ExecutableRule::Path(path) = rule else { continue };
+        let path_of = path.display();
+        match fs::canonicalize(path) {
+            Ok(resolved) if resolved == *path => {}
+            Ok(resolved) => remarks.push(format!(
+                "`admission.peer.allow_executables` names {path_of}, a link: the kernel names {}, write that",
+                resolved.display()
+            )),
+            Err(error) => remarks.push(format!(
+                "`admission.peer.allow_executables` names {path_of}, which nobody can run: {error}"
+            )),
+        }
+    }
+    remarks
 }
 
 /// Whether the configuration lets this user's processes in.

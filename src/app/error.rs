@@ -35,6 +35,14 @@ pub enum StartError {
         /// Why.
         source: CommandError,
     },
+    /// A tool server would be sent tokens that open sessions with the gateway itself.
+    #[error("the tool server `{server}` has the gateway's own audience `{audience}`")]
+    OwnAudience {
+        /// Which.
+        server: ServerName,
+        /// The audience.
+        audience: String,
+    },
     /// A tool server could not be asked for its tools.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -120,6 +128,10 @@ impl StartError {
             }
             Self::Lock(_) => {
                 "take back what was changed in it, or write it anew: chancery policy lock -c FILE --update"
+            }
+            Self::OwnAudience { .. } => {
+                "write the tool server's own name into `forward_identity.audience`: not the gateway's SPIFFE ID, nor \
+                 anything below it"
             }
             Self::Command { source, .. } => return Some(source.help()),
             Self::Secret(error) => return Some(error.help()),

@@ -16,6 +16,7 @@ mod compiled;
 pub mod drift;
 mod error;
 mod excerpt;
+pub mod files;
 pub mod lock;
 mod naming;
 pub mod policies;

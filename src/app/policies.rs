@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::admission;
 use crate::attest::PolicySource;
-use crate::policy::{Engine, PolicySources, SourceFile};
+use crate::policy::{Engine, PolicySources, Provable, SourceFile};
 
 /// Largest policy file, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -106,6 +107,17 @@ pub(super) fn reload(paths: &[PathBuf], before: &PolicySources) -> Result<Policy
     Ok(now)
 }
 
+/// What bearer tokens can prove to policies under this configuration.
+pub fn provable(admission: &admission::Config) -> Provable {
+    let mut provable = Provable::default();
+    for oidc in &admission.oidc {
+        provable.issuers.insert(oidc.issuer.clone());
+        provable.claims.extend(oidc.claims.iter().cloned());
+        provable.group_prefixes.extend(oidc.groups.iter().map(|groups| groups.prefix.clone()));
+    }
+    provable
+}
+
 /// What is archived with the log of a policy set: its files, and the schema that it was validated against.
 pub(super) fn archived(engine: &Engine) -> Vec<PolicySource> {
     let file = |file: &SourceFile| PolicySource { name: file.name.to_string(), text: file.text.clone() };
@@ -116,6 +128,8 @@ pub(super) fn archived(engine: &Engine) -> Vec<PolicySource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Environment, Purpose};
+    use crate::policy::{Catalogue, ToolDefinition};
 
     #[test]
     fn files_come_in_order_and_nothing_but_cedar_files_of_a_directory() {
@@ -147,6 +161,27 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(reload(&policies, &before).unwrap().files.is_empty());
         assert!(reload(&[dir.path().join("gone")], &before).is_err());
+    }
+
+    #[test]
+    fn the_examples_on_tokens_rest_on_what_the_example_configurations_let_through() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let list = fs::read_to_string(root.join("tests/vectors/tools/server-filesystem.json")).unwrap();
+        let list: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&list).unwrap();
+        let tool = |entry: &Box<serde_json::value::RawValue>| {
+            ToolDefinition::from_list_entry(entry.get().as_bytes()).unwrap()
+        };
+        let tools = Catalogue::of("filesystem".parse().unwrap(), list.iter().map(tool).collect());
+        for name in ["by-token.cedar", "who-may-open.cedar"] {
+            let sources = load(&[root.join("policies/examples").join(name)]).unwrap();
+            let (engine, _) = Engine::compile(&sources, &tools).unwrap();
+            for file in ["oidc.yaml", "full.yaml"] {
+                let file = root.join("examples").join(file);
+                let config = Config::load(&file, Purpose::Serve, &Environment::process()).unwrap();
+                assert_eq!(engine.unprovable(&provable(&config.admission)), [], "{name} {}", file.display());
+            }
+            assert!(!engine.unprovable(&Provable::default()).is_empty(), "{name}");
+        }
     }
 
     #[test]

@@ -17,9 +17,9 @@ use crate::domain::secret::Secret;
 use crate::identity::{Identity, SpiffeTls};
 use crate::keys::Signer;
 use crate::policy::{Catalogue, Engine, Pin, PolicySources, ToolDefinition};
-use crate::proxy::config::{ServerConfig, ServerKind};
+use crate::proxy::config::{HttpConfig, ServerConfig, ServerKind};
 use crate::proxy::upstream::{Connector, ProbeError, probe};
-use crate::token::{self, Issuer, OnBehalfOf};
+use crate::token::{self, Issuer, OnBehalfOf, TokenError};
 
 /// What was found in order.
 #[derive(Debug)]
@@ -129,7 +129,18 @@ async fn shown_to_servers(config: &Config) -> Result<Option<Arc<Identity>>, Star
     if !config.servers.values().any(asks) {
         return Ok(None);
     }
-    Ok(Some(Identity::open(&config.identity, Clock::system()).await?))
+    let identity = Identity::open(&config.identity, Clock::system()).await?;
+    // A server whose tokens could be taken for the gateway's own is found now, not at the first client.
+    let issuer = issuer(&identity);
+    for (name, server) in &config.servers {
+        let ServerKind::Http(HttpConfig { forward_identity: Some(forward), .. }) = &server.kind else {
+            continue;
+        };
+        if let Err(TokenError::OwnAudience(audience)) = issuer.issue_identity(OnBehalfOf::Gateway, forward) {
+            return Err(StartError::OwnAudience { server: name.clone(), audience });
+        }
+    }
+    Ok(Some(identity))
 }
 
 impl Asker<'_> {
@@ -145,7 +156,7 @@ impl Asker<'_> {
     }
 }
 
-fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
+pub(super) fn commands(config: &Config, env: &Environment) -> Result<(), StartError> {
     for (name, server) in &config.servers {
         if let ServerKind::Child(child) = &server.kind {
             command::check(child, env)

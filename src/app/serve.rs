@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::admin::server::AdminSocket;
 use super::error::StartError;
-use super::{build, prepare, signals};
+use super::{build, policies, prepare, signals};
+use crate::admission::peer::remarks;
 use crate::attest::Log;
 use crate::config::{Config, Environment};
 use crate::domain::clock::Clock;
@@ -35,6 +36,12 @@ pub async fn serve(
         return Ok(());
     };
     let mut prepared = prepared?;
+    for remark in config.admission.peer.iter().flat_map(remarks) {
+        tracing::warn!("{remark}");
+    }
+    for warning in prepared.engine.unprovable(&policies::provable(&config.admission)) {
+        tracing::warn!("{warning}");
+    }
     if prepared.engine.is_empty() {
         tell(
             "no policies are loaded, so every call is refused: make the first (chancery policy init -- COMMAND) and \

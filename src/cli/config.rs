@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, report};
+use crate::app;
 use crate::config::{Config, Environment, Purpose, json_schema};
 
 /// Arguments of `chancery config`.
@@ -15,7 +16,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check a file and report every mistake in it.
+    /// Check a file and report every mistake in it (exit code 2), and every file that it names and that would keep the
+    /// gateway from starting here (exit code 1).
     Check {
         /// The configuration file.
         file: PathBuf,
@@ -32,8 +34,21 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Check { file, run } => {
             let purpose = if run { Purpose::Run } else { Purpose::Serve };
-            Config::load(&file, purpose, &Environment::process()).map_err(Failure::misuse)?;
-            eprintln!("{} is in order", file.display());
+            let env = Environment::process();
+            let config = Config::load(&file, purpose, &env).map_err(Failure::misuse)?;
+            let missing = super::block_on(async { app::files::missing(&config, &env) })?;
+            if missing.is_empty() {
+                eprintln!(
+                    "{} is in order; ports, the identity and what others run were not looked at",
+                    file.display()
+                );
+                return Ok(Exit::Done);
+            }
+            eprintln!("{} is well-formed, but nothing starts with it on this machine:", file.display());
+            for error in missing {
+                let _ = report::start(error).print();
+            }
+            return Ok(Exit::Findings);
         }
         Command::Schema => {
             let printed = std::io::stdout().write_all(json_schema().as_bytes());

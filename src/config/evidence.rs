@@ -27,6 +27,11 @@ impl Resolver<'_> {
                     help,
                 );
             }
+            (Some(tls), None) if !admission.oidc.is_empty() => {
+                let help = "for bearer tokens show a certificate as on the web; write:\nlisten:\n  tls: { address: \
+                            \"127.0.0.1:8443\", certificate: ./fullchain.pem, key: ./privkey.pem }";
+                self.mistakes.add(&tls.span, "this listener has no evidence configured", help);
+            }
             (Some(tls), None) => {
                 let help = "say whose workloads to let in; write:\nadmission:\n  mtls:\n    trust_domains: [example.org]";
                 self.mistakes.add(&tls.span, "this listener has no evidence configured", help);

@@ -9,6 +9,7 @@ use url::Url;
 use super::located::At;
 use super::resolve::Resolver;
 use super::texts::Texts;
+use super::upstream::is_loopback;
 use crate::admission::{Algorithm, GroupsConfig, OidcConfig};
 
 /// An issuer whose bearer tokens (JWT access tokens, RFC 9068) are accepted on HTTP.
@@ -93,6 +94,7 @@ impl Resolver<'_> {
 
     fn issuer(&mut self, raw: &Oidc, at: &At<Oidc>) -> OidcConfig {
         let issuer = self.issuers_url(&raw.issuer, raw.allow_http);
+        let own_url = issuer.clone();
         if issuer.is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
             self.mistakes.add(&raw.issuer.span, "an issuer has neither query nor fragment", ISSUER_HELP);
         }
@@ -101,6 +103,15 @@ impl Resolver<'_> {
             let help = "write the name that the issuer puts into `aud` for this gateway; without one, tokens for any \
                         other service would be taken";
             self.mistakes.add(&at.span, "`audience` names nothing", help);
+        }
+        let jwks_url = raw.jwks_url.as_ref().and_then(|url| self.issuers_url(url, raw.allow_http));
+        let asked = if raw.jwks_url.is_some() { jwks_url.clone() } else { own_url };
+        let at_key = raw.jwks_url.as_ref().unwrap_or(&raw.issuer);
+        if !raw.allow_private && asked.is_some_and(|url| is_loopback(&url)) {
+            let message = format!("keys are not fetched from this machine's own `{}`", at_key.value);
+            let help = "for an issuer on this machine write `allow_private: true` beside it, and for plain http \
+                        `allow_http: true` too";
+            self.mistakes.add(&at_key.span, message, help);
         }
         let mut algorithms: Vec<_> = raw.algorithms.iter().filter_map(|name| self.algorithm(name)).collect();
         if raw.algorithms.is_empty() {
@@ -117,7 +128,7 @@ impl Resolver<'_> {
         OidcConfig {
             issuer: raw.issuer.value.clone(),
             audiences,
-            jwks_url: raw.jwks_url.as_ref().and_then(|url| self.issuers_url(url, raw.allow_http)),
+            jwks_url,
             algorithms,
             required_claims: raw.required_claims.clone(),
             scopes: raw.scopes.iter().map(|scope| scope.value.clone()).collect(),
@@ -136,7 +147,7 @@ impl Resolver<'_> {
             Some(url) if url.scheme() == "https" || (url.scheme() == "http" && allow_http) => Some(url),
             Some(url) if url.scheme() == "http" => {
                 let help = "whoever is on the way could put keys of their own into it: use https (or, in a lab, \
-                            `allow_http: true`)";
+                            `allow_http: true`, and for an address of this machine `allow_private: true` too)";
                 self.mistakes.add(&text.span, format!("`{}` is not https", text.value), help);
                 None
             }

@@ -49,7 +49,7 @@ impl Resolver<'_> {
             shadow_policies: self.paths(&raw.policies.shadow),
             pins: self.pins(raw),
             file: None,
-            named_admin_socket: self.optional_path(raw.admin.socket.as_ref()),
+            named_admin_socket: self.admin_socket(raw.admin.socket.as_ref()),
             log,
             identity,
             admission,
@@ -83,6 +83,11 @@ impl Resolver<'_> {
         }
         let Some(listen) = &raw.listen else { return };
         self.evidence_of_listeners(&listen.value, &raw.admission);
+        if raw.admission.peer.is_some() && listen.value.unix.is_none() {
+            let help = "the kernel's word is asked for on the Unix socket alone: write `unix: ./chancery.sock` here, or \
+                        remove `admission.peer`";
+            self.mistakes.add(&listen.span, "`admission.peer` has no meaning without `listen.unix`", help);
+        }
         let anonymous = raw.admission.anonymous.as_ref().is_some_and(|anonymous| anonymous.value);
         let bearer = raw.admission.bootstrap.is_some() || !raw.admission.oidc.is_empty();
         if let (Some(tcp), false, false) = (&listen.value.tcp, bearer, anonymous) {
@@ -277,6 +282,14 @@ impl Resolver<'_> {
             let help = "write the base URL of an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`";
             self.mistakes.add(&endpoint.span, format!("`{}` is not a URL", endpoint.value), help);
         }
+    }
+
+    fn admin_socket(&mut self, path: Option<&At<String>>) -> Option<PathBuf> {
+        if let Some(path) = path.filter(|path| path.value.is_empty()) {
+            let help = "write a path, such as `./admin/chancery.sock`, or remove the key for the default";
+            self.mistakes.add(&path.span, "`admin.socket` names no file", help);
+        }
+        self.optional_path(path)
     }
 
     pub(super) fn path(&self, path: &At<String>) -> PathBuf {

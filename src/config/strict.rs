@@ -16,6 +16,10 @@ pub(super) fn check(root: &At<Node>, schema: &Value, mistakes: &mut Mistakes) {
     Walk { definitions, mistakes }.node(root, schema);
 }
 
+/// What other programs call a key, where its letters would lead to another.
+const SYNONYMS: [(&str, &str); 4] =
+    [("cmd", "command"), ("endpoint", "url"), ("environment", "env"), ("working_directory", "cwd")];
+
 struct Walk<'a> {
     definitions: Map<String, Value>,
     mistakes: &'a mut Mistakes,
@@ -62,6 +66,11 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, span: &Range<usize>, key: &str, properties: &Map<String, Value>) {
+        let meant = SYNONYMS.iter().find(|(word, known)| *word == key && properties.contains_key(*known));
+        if let Some((_, known)) = meant {
+            self.mistakes.add(span, format!("unknown key `{key}`"), format!("did you mean `{known}`?"));
+            return;
+        }
         let near = properties.keys().map(|known| (distance(key, known), known)).min();
         let help = match near {
             Some((steps, known)) if steps <= 1 + known.len() / 4 => format!("did you mean `{known}`?"),

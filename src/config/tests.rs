@@ -104,7 +104,7 @@ fn every_unknown_key_is_reported_at_once_with_the_one_that_was_meant() {
 #[test]
 fn every_wrong_value_is_reported_at_once() {
     let text = r#"
-listen: { tcp: localhost, allowed_origins: ["http://x/y"] }
+listen: { tcp: localhost, allowed_origins: ["http://x/y"], unix: s }
 servers:
   Files: { command: npx }
   both: { command: npx, url: "https://x/" }
@@ -148,11 +148,23 @@ fn a_listener_without_evidence_is_refused_and_told_what_to_write() {
 
     let found =
         mistakes(&format!("listen: {{ tcp: \"127.0.0.1:0\" }}\nadmission: {{ peer: {{}} }}\n{servers}"));
-    assert!(found[0].contains("no evidence"), "a peer's word is nothing on TCP: {found:?}");
+    let told = |what: &str| found.iter().any(|mistake| mistake.contains(what));
+    assert!(told("no evidence") && told("no meaning without `listen.unix`"), "on TCP: {found:?}");
 
     let found = mistakes(&format!("listen: {{ unix: s }}\n{servers}"));
     assert!(found[0].contains("admission:\n  peer: {}"), "{}", found[0]);
     assert!(parse(&format!("listen: {{ unix: s }}\nadmission: {{ peer: {{}} }}\n{servers}")).is_ok());
+}
+
+#[test]
+fn a_synonym_an_empty_socket_and_a_listener_for_tokens_are_told_what_was_meant() {
+    let listen = "listen: { tls: \"127.0.0.1:0\" }\n";
+    let found = mistakes(&format!("{listen}servers: {{ s: {{ cmd: x }} }}\n"));
+    assert!(found[0].contains("did you mean `command`?"), "{found:?}");
+    let oidc = "admission: { oidc: [{ issuer: \"https://a.org\", audience: a }] }\nadmin: { socket: \"\" }\n";
+    let found = mistakes(&format!("{listen}servers: {{ s: {{ command: x }} }}\n{oidc}"));
+    assert!(found.iter().any(|m| m.contains("certificate: ./fullchain.pem, key:")), "{found:?}");
+    assert!(found.iter().any(|m| m.contains("`admin.socket` names no file")), "{found:?}");
 }
 
 #[test]
@@ -376,6 +388,11 @@ fn an_issuer_is_evidence_for_tcp_and_its_mistakes_are_told() {
     assert_eq!((issuer.groups.as_ref().unwrap().prefix.as_str(), issuer.allow_private), ("oidc:", false));
     for (entry, told) in [
         ("{ issuer: \"http://login.example.org\", audience: a }", "is not https"),
+        ("{ issuer: \"https://127.0.0.1:1\", audience: a }", "keys are not fetched from this machine's own"),
+        (
+            "{ issuer: \"https://a.org\", jwks_url: \"https://localhost/k\", audience: a }",
+            "keys are not fetched from this machine's own `https://localhost/k`",
+        ),
         ("{ issuer: login, audience: a }", "is not an https URL"),
         ("{ issuer: \"https://a.org/?x=1\", audience: a }", "neither query nor fragment"),
         ("{ issuer: \"https://a.org\", audience: [] }", "`audience` names nothing"),

@@ -183,7 +183,7 @@ impl Resolver<'_> {
 }
 
 /// Whether a URL's host is this machine, by its address or the one name that is always its.
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),

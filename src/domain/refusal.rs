@@ -85,8 +85,12 @@ reasons!(
         SvidNotBelieved => "svid_not_believed",
         /// The `Host` or `Origin` header is not on the allow-list (DNS rebinding).
         Origin => "origin_not_allowed",
-        /// A bearer token that is malformed, forged, expired, for another audience, or of nobody that is believed.
+        /// A bearer token that is malformed, forged, or of nobody that is believed.
         InvalidToken => "invalid_token",
+        /// A bearer token of a configured issuer, by its own word, whose time is over.
+        TokenExpired => "token_expired",
+        /// A bearer token of a configured issuer, by its own word, for another audience.
+        TokenAudience => "token_audience",
         /// A bearer token that is valid and lacks a scope.
         InsufficientScope => "insufficient_scope",
         /// A bearer token whose key no issuer has.

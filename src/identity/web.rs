@@ -57,6 +57,12 @@ pub enum CertificateError {
         /// A certificate, or a private key.
         what: &'static str,
     },
+    /// The key can't be read without a passphrase.
+    #[error("the private key {path} is encrypted", path = .path.display())]
+    Encrypted {
+        /// Which.
+        path: PathBuf,
+    },
     /// Others can read the key.
     #[error("the private key {path} has mode {mode:04o}: others can read it", path = .path.display())]
     WideOpen {
@@ -107,6 +113,10 @@ impl CertificateError {
                  private key, unencrypted (PKCS#8, PKCS#1 or SEC1)"
                     .to_owned()
             }
+            Self::Encrypted { path } => format!(
+                "nobody is there to type a passphrase: (umask 077; openssl pkey -in {path} -out key.pem), and name that file",
+                path = path.display()
+            ),
             Self::WideOpen { path, .. } => {
                 format!("chmod 600 {}; if someone may have read it, have another one made", path.display())
             }
@@ -234,6 +244,9 @@ fn load(files: &CertificateFiles, now: Timestamp) -> Result<(CertifiedKey, Times
     let chain = chain.ok_or_else(|| none("certificate", &files.certificate))?;
     let (text, meta) = read(&files.key)?;
     private(&files.key, &meta)?;
+    if is_encrypted(&text) {
+        return Err(CertificateError::Encrypted { path: files.key.clone() });
+    }
     let key = PrivateKeyDer::from_pem_slice(&text);
     let key = key.ok().ok_or_else(|| none("private key", &files.key))?;
 
@@ -249,6 +262,15 @@ fn load(files: &CertificateFiles, now: Timestamp) -> Result<(CertifiedKey, Times
         return Err(CertificateError::Validity { path: files.certificate.clone(), from, to });
     }
     Ok((certified, to))
+}
+
+/// PKCS#8's label for it (RFC 7468 §11), or the header of the older forms (RFC 1421 §4.6.1.1).
+fn is_encrypted(pem: &[u8]) -> bool {
+    let mut lines = pem.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
+    })
 }
 
 /// A file's bytes, wiped when they go, and what it was when they were read.

@@ -17,6 +17,7 @@ use super::diagnostic::{PolicyDiagnostic, Warning};
 use super::entities::{SessionEntities, SessionFacts};
 use super::index::Index;
 use super::query::{Listed, Query};
+use super::reachable::Provable;
 use super::reads::Reads;
 use super::recompile;
 use super::rules::Breaches;
@@ -174,6 +175,12 @@ impl Engine {
     pub fn state_reads(&self) -> StateReads {
         let candidate = self.candidate.as_ref().map(|candidate| candidate.state_reads).unwrap_or_default();
         self.state_reads.or(candidate)
+    }
+
+    /// Warns of the claims, groups and agents that policies name and that no evidence makes: a `forbid` on one
+    /// protects nothing.
+    pub fn unprovable(&self, provable: &Provable) -> Vec<Warning> {
+        provable.missed_by(self)
     }
 
     /// What decisions need of a session, built once.

@@ -254,7 +254,7 @@ impl Names {
 }
 
 /// Where the policy says `id`.
-fn place(policy: &Parsed<'_>, id: &str) -> Option<(usize, usize)> {
+pub(super) fn place(policy: &Parsed<'_>, id: &str) -> Option<(usize, usize)> {
     let literal = quoted(id);
     let named = find(&policy.statement, &format!("::{literal}")).map(|(at, length)| (at + 2, length - 2));
     named.or_else(|| find(&policy.statement, &literal)).or_else(|| find(&policy.statement, id))

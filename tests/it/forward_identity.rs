@@ -111,7 +111,7 @@ fn a_forwarded_token_opens_nothing_at_the_gateway() {
     let dir = configured(&server, PERMIT_ALL, "");
     // The gateway believes issuers' tokens as well, for the very audience.
     let file = dir.path().join("chancery.yaml");
-    let oidc = format!("oidc: [{{ issuer: \"https://127.0.0.1:1\", audience: \"{AUDIENCE}\" }}]");
+    let oidc = format!("oidc: [{{ issuer: \"https://issuer.invalid\", audience: \"{AUDIENCE}\" }}]");
     let text = fs::read_to_string(&file).unwrap().replace("peer: {} }", &format!("peer: {{}}, {oidc} }}"));
     assert!(text.contains("oidc:"));
     fs::write(&file, text).unwrap();
@@ -251,4 +251,24 @@ fn a_credential_file_is_followed_and_one_opened_to_others_is_refused() {
     assert!(
         !said.contains("s3cret") && !serde_json::to_string(&gateway.records()).unwrap().contains("s3cret")
     );
+}
+
+#[test]
+fn a_server_with_the_gateways_own_audience_is_refused_at_the_start() {
+    for own in ["spiffe://example.org/chancery", "spiffe://example.org/chancery/mcp/demo"] {
+        let server = format!(
+            "  demo: {{ url: \"http://127.0.0.1:1/\", forward_identity: {{ audience: \"{own}\" }} }}"
+        );
+        let more = "identity: { kind: local, local: { trust_domain: example.org } }\nstate_dir: state";
+        let dir = configured(&server, PERMIT_ALL, more);
+        let mut serve = assert_cmd::Command::new(env!("CARGO_BIN_EXE_chancery"));
+        serve
+            .args(["serve", "-c"])
+            .arg(dir.path().join("chancery.yaml"))
+            .env_remove("SPIFFE_ENDPOINT_SOCKET");
+        let refused = serve.timeout(std::time::Duration::from_secs(60)).assert().code(2);
+        let said = String::from_utf8_lossy(&refused.get_output().stderr).replace("\n", "");
+        assert!(said.contains("gateway's own audience"), "{said}");
+        assert!(said.contains("forward_identity.audience"), "{said}");
+    }
 }

@@ -55,6 +55,8 @@ impl BearerError {
     pub(super) const fn refusal(self) -> AdmissionRefusal {
         match self {
             Self::Scope => AdmissionRefusal::InsufficientScope,
+            Self::Expired => AdmissionRefusal::TokenExpired,
+            Self::Audience => AdmissionRefusal::TokenAudience,
             Self::UnknownKey => AdmissionRefusal::UnknownKey,
             Self::Unavailable => AdmissionRefusal::IssuerUnavailable,
             Self::RateLimited => AdmissionRefusal::RateLimited,

@@ -167,3 +167,20 @@ fn only_our_own_user_and_the_named_executables_are_let_in() {
         assert_eq!(allowed(&config, &facts), expected, "{config:?} {facts:?}");
     }
 }
+
+#[test]
+fn rules_that_let_nobody_in_are_remarked_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(dir.path()).unwrap();
+    let (real, link, gone) = (root.join("agent-1.2"), root.join("agent"), root.join("gone"));
+    fs::write(&real, "").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let us = rustix::process::geteuid().as_raw();
+    let rules = [real.clone(), link, gone].map(ExecutableRule::Path).to_vec();
+    let other = us + 1;
+    let found = remarks(&PeerConfig { allow_uids: vec![us, other], allow_executables: rules });
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains(&format!("the user {other}")) && found[0].contains("0600"), "{found:?}");
+    assert!(found[1].contains(&format!("the kernel names {}", real.display())), "{found:?}");
+    assert!(found[2].contains("gone, which nobody can run"), "{found:?}");
+}

@@ -12,7 +12,7 @@ use crate::cli::run::server;
 use crate::cli::{Exit, Failure, block_on};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
-use crate::policy::{Catalogue, Engine, PolicyDiagnostic};
+use crate::policy::{Catalogue, Engine, PolicyDiagnostic, Provable};
 
 /// Arguments of `chancery policy check`.
 #[derive(Debug, clap::Args)]
@@ -39,10 +39,13 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let (paths, shadow_paths, catalogue) = what(args)?;
+    let Checked { paths, shadow_paths, catalogue, provable } = what(args)?;
     // Without any tools nothing can be said of names.
     let blind = catalogue.servers.is_empty() && catalogue.unanswered.is_empty();
     let (engine, mut findings) = checked(&paths, &catalogue, blind)?;
+    if let (Some(engine), Some(provable)) = (&engine, &provable) {
+        findings.extend(engine.unprovable(provable));
+    }
     let mut refused = engine.is_none();
     if !shadow_paths.is_empty() {
         let (shadow, found) = checked(&shadow_paths, &catalogue, blind)?;
@@ -116,22 +119,32 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     format!("{policies}{warned}, {against}")
 }
 
-/// The policies, those of the shadow set, and the tools that they are checked against.
-fn what(args: &Args) -> Result<(Vec<PathBuf>, Vec<PathBuf>, Catalogue), Failure> {
+/// The policies and those of the shadow set, and what they are checked against: tools, and where the configuration is
+/// known what it can prove.
+struct Checked {
+    paths: Vec<PathBuf>,
+    shadow_paths: Vec<PathBuf>,
+    catalogue: Catalogue,
+    provable: Option<Provable>,
+}
+
+fn what(args: &Args) -> Result<Checked, Failure> {
     let or = |paths: Vec<PathBuf>| if args.policies.is_empty() { paths } else { args.policies.clone() };
     if let Some(file) = &args.config {
         let env = Environment::process();
         let config = Config::load(file, Purpose::Run, &env).map_err(Failure::misuse)?;
         let catalogue = block_on(app::known_tools(&config, &env))?.map_err(start)?;
-        let shadow = if args.policies.is_empty() { config.shadow_policies } else { Vec::new() };
-        return Ok((or(config.policies), shadow, catalogue));
+        let shadow_paths = if args.policies.is_empty() { config.shadow_policies } else { Vec::new() };
+        let provable = Some(app::policies::provable(&config.admission));
+        return Ok(Checked { paths: or(config.policies), shadow_paths, catalogue, provable });
     }
-    let paths = or(vec!["policies".into()]);
+    let (paths, shadow_paths, provable) = (or(vec!["policies".into()]), Vec::new(), None);
     if args.command.is_empty() {
-        return Ok((paths, Vec::new(), Catalogue::default()));
+        return Ok(Checked { paths, shadow_paths, catalogue: Catalogue::default(), provable });
     }
     let server = server(args.server.clone(), args.command.clone())?;
-    Ok((paths, Vec::new(), Catalogue::of(server.name.clone(), block_on(live(&server))??)))
+    let catalogue = Catalogue::of(server.name.clone(), block_on(live(&server))??);
+    Ok(Checked { paths, shadow_paths, catalogue, provable })
 }
 
 /// What `--json` prints.

@@ -124,3 +124,14 @@ fn links_are_followed_to_files_and_to_nothing_else() {
     let error = WebCertificate::open(files, Clock::fixed(NOW)).unwrap_err();
     assert!(matches!(error, CertificateError::Read { .. }), "{error}");
 }
+
+#[test]
+fn an_encrypted_key_is_called_that() {
+    let (certificate, key) = issue("a.example", 1);
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let error = Place::with(&(certificate.clone(), encrypted)).open().unwrap_err();
+    assert!(matches!(error, CertificateError::Encrypted { .. }), "{error}");
+    let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n";
+    let error = Place::with(&(certificate, old.to_owned())).open().unwrap_err();
+    assert!(error.help().contains("openssl pkey -in "), "{error}");
+}

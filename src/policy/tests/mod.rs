@@ -10,6 +10,7 @@ mod inputs;
 mod json;
 mod labels;
 mod properties;
+mod reachable;
 mod schemas;
 mod semantic;
 mod shipped;

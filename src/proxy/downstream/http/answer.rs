@@ -106,8 +106,14 @@ pub(super) fn not_admitted(reason: AdmissionRefusal, bearer: bool) -> Response<B
             StatusCode::UNAUTHORIZED,
             "the client certificate is not valid now: connect anew with a valid one",
         ),
-        AdmissionRefusal::Origin => (StatusCode::FORBIDDEN, "this Host or Origin is not allowed"),
-        AdmissionRefusal::InvalidToken => (StatusCode::UNAUTHORIZED, "this token admits nobody"),
+        AdmissionRefusal::Origin => (
+            StatusCode::FORBIDDEN,
+            "this Host or Origin is not allowed: see `listen.allowed_hosts` and `listen.allowed_origins`",
+        ),
+        AdmissionRefusal::InvalidToken | AdmissionRefusal::TokenAudience => {
+            (StatusCode::UNAUTHORIZED, "this token admits nobody")
+        }
+        AdmissionRefusal::TokenExpired => (StatusCode::UNAUTHORIZED, "this token has expired"),
         AdmissionRefusal::UnknownKey => (StatusCode::UNAUTHORIZED, "no issuer has the key of this token"),
         AdmissionRefusal::InsufficientScope => (StatusCode::FORBIDDEN, "this token lacks a scope"),
         AdmissionRefusal::IssuerUnavailable => {

@@ -54,6 +54,10 @@ impl Resource {
         let error = match reason {
             AdmissionRefusal::NoEvidence => "",
             AdmissionRefusal::InsufficientScope => ", error=\"insufficient_scope\"",
+            // RFC 6750 §3.1: the token's holder can read as much in it.
+            AdmissionRefusal::TokenExpired => {
+                ", error=\"invalid_token\", error_description=\"The access token expired\""
+            }
             _ => ", error=\"invalid_token\"",
         };
         let scope = match self.authorization.scopes.join(" ") {
