@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::admission;
 use crate::attest::PolicySource;
+use crate::config::CASE_FILES;
 use crate::policy::{Engine, PolicySources, Provable, SourceFile};
 
 /// Largest policy file, in bytes.
@@ -69,11 +70,23 @@ pub fn load(paths: &[PathBuf]) -> Result<PolicySources, PolicyFilesError> {
 /// # Errors
 /// If the directory can't be read.
 pub fn policy_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    files(directory, ".cedar")
+}
+
+/// The case files of a directory, by name.
+///
+/// # Errors
+/// If the directory can't be read.
+pub fn case_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    files(directory, CASE_FILES)
+}
+
+fn files(directory: &Path, suffix: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let file = entry?.path();
-        let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && file.extension().is_some_and(|extension| extension == "cedar") {
+        let name = file.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
+        if !name.starts_with(b".") && name.ends_with(suffix.as_bytes()) {
             found.push(file);
         }
     }

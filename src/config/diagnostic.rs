@@ -32,6 +32,16 @@ pub struct Mistake {
 }
 
 impl Mistake {
+    /// One at `span`.
+    pub(super) fn new(source: &Source, span: &Range<usize>, message: String, help: Option<String>) -> Self {
+        Self { source: source.clone(), span: span.clone(), message, help }
+    }
+
+    /// The file's name.
+    pub fn file(&self) -> &str {
+        self.source.0.name()
+    }
+
     /// Line and column, both from 1, the column in characters.
     pub fn position(&self) -> (usize, usize) {
         let text = self.source.text();
@@ -82,12 +92,21 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A case file can't be read.
+    #[error("can't read the case file {path}: {source}")]
+    #[diagnostic(help("name a file that exists: --cases FILE"))]
+    ReadCases {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// One mistake.
     #[error(transparent)]
     #[diagnostic(transparent)]
     One(Mistake),
     /// Several.
-    #[error("{} mistakes in the configuration", .0.len())]
+    #[error("{} mistakes in {}", .0.len(), .0.first().map_or("", Mistake::file))]
     Many(#[related] Vec<Mistake>),
     /// There is no place for state.
     #[error("there is no directory for state: neither XDG_STATE_HOME nor HOME is set to an absolute path")]

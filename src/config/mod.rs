@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod cases;
 mod changes;
 mod diagnostic;
 mod environment;
@@ -32,6 +33,7 @@ mod texts;
 mod upstream;
 mod values;
 
+pub use cases::{CASE_FILES, Case, CaseAction, CaseFile, Expect, case_schema};
 pub use changes::changed_keys;
 pub use diagnostic::{ConfigError, Mistake};
 use diagnostic::{Mistakes, Source};
@@ -179,6 +181,9 @@ impl Config {
     }
 }
 
+/// Where it is told what belongs into a configuration.
+const HINT: &str = "see schemas/config.schema.json or `chancery config schema` for what belongs here";
+
 /// The file's shapes. `None` and a mistake when they can't be read; more than one when keys are unknown.
 fn read(text: &str, mistakes: &mut Mistakes) -> Option<raw::Raw> {
     if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
@@ -187,7 +192,7 @@ fn read(text: &str, mistakes: &mut Mistakes) -> Option<raw::Raw> {
     match serde_yaml::from_str::<located::At<located::Node>>(text) {
         Ok(node) => strict::check(&node, &schema::value(), mistakes),
         Err(error) => {
-            unreadable(text, &error, mistakes);
+            unreadable(text, &error, HINT, mistakes);
             return None;
         }
     }
@@ -197,14 +202,14 @@ fn read(text: &str, mistakes: &mut Mistakes) -> Option<raw::Raw> {
     match serde_yaml::from_str(text) {
         Ok(raw) => Some(raw),
         Err(error) => {
-            unreadable(text, &error, mistakes);
+            unreadable(text, &error, HINT, mistakes);
             None
         }
     }
 }
 
 /// What the YAML reader says, without the excerpt that it would draw itself.
-fn unreadable(text: &str, error: &serde_yaml::Error, mistakes: &mut Mistakes) {
+fn unreadable(text: &str, error: &serde_yaml::Error, hint: &str, mistakes: &mut Mistakes) {
     let error = error.without_snippet();
     let span = error.location().map_or(0..0, |location| match location.span().byte_offset() {
         Some(_) => located::range(location),
@@ -213,11 +218,7 @@ fn unreadable(text: &str, error: &serde_yaml::Error, mistakes: &mut Mistakes) {
     let message = error.to_string();
     let message = message.lines().next().unwrap_or_default();
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
-    mistakes.add(
-        &span,
-        message,
-        "see schemas/config.schema.json or `chancery config schema` for what belongs here",
-    );
+    mistakes.add(&span, message, hint);
 }
 
 /// The byte at a line and column, both from 1.

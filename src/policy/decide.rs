@@ -21,10 +21,7 @@ use super::target::Target;
 
 /// See [`Engine::decide`].
 pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
-    let arguments = match query.action {
-        Action::ToolCall { arguments: Some(raw), .. } => parse(raw).map_err(|error| error.to_string()),
-        _ => Ok(Json::Object(Vec::new())),
-    };
+    let arguments = arguments(query);
     let input_digest = input_digest(engine, query, arguments.as_ref().ok());
     if engine.is_empty() {
         return denied(DenyReason::NoPolicy, input_digest);
@@ -39,17 +36,25 @@ pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
     }
 }
 
+/// The arguments of a call, read; in words why they can't be.
+pub(super) fn arguments<'q>(query: &Query<'q>) -> Result<Json<'q>, String> {
+    match query.action {
+        Action::ToolCall { arguments: Some(raw), .. } => parse(raw).map_err(|error| error.to_string()),
+        _ => Ok(Json::Object(Vec::new())),
+    }
+}
+
 /// A request, ready for Cedar.
-struct Asked {
-    request: Request,
+pub(super) struct Asked {
+    pub(super) request: Request,
     /// Arguments that Cedar can't hold exactly.
-    opaque: Vec<Opaque>,
+    pub(super) opaque: Vec<Opaque>,
     /// What does not fit the tool's schema and is let through by configuration.
     breach: Option<InputError>,
 }
 
 impl Asked {
-    fn new(
+    pub(super) fn new(
         query: &Query<'_>,
         target: &Target<'_>,
         arguments: Result<Json<'_>, String>,
@@ -254,7 +259,7 @@ fn failure(engine: &Engine, error: &AuthorizationError) -> Option<PolicyFailure>
 }
 
 /// Cedar's own messages may quote values, so only the kind of error is told (I7).
-fn describe(error: &EvaluationError) -> &'static str {
+pub(super) fn describe(error: &EvaluationError) -> &'static str {
     match error {
         EvaluationError::EntityDoesNotExist(_) => "it reads an entity that does not exist",
         EvaluationError::EntityAttrDoesNotExist(_) => {

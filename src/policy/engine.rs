@@ -15,11 +15,14 @@ use super::compile;
 use super::decide;
 use super::diagnostic::{PolicyDiagnostic, Warning};
 use super::entities::{SessionEntities, SessionFacts};
+use super::explain::{self, Explanation, PolicyPlace};
+use super::hindsight::{self, Hindsight, Recorded};
 use super::index::Index;
 use super::query::{Listed, Query};
 use super::reachable::Provable;
 use super::reads::Reads;
 use super::recompile;
+use super::redundant;
 use super::rules::Breaches;
 use super::shadow;
 use super::sources::PolicySources;
@@ -193,6 +196,31 @@ impl Engine {
         let mut ruling = decide::decide(self, query);
         shadow::foresee(self, query, &mut ruling);
         ruling
+    }
+
+    /// As [`Engine::decide`], with what each policy made of it: for authors, slower, and with values of arguments in it.
+    pub fn explain(&self, query: &Query<'_>) -> Explanation {
+        explain::explain(self, query)
+    }
+
+    /// Every policy with its place, in order.
+    pub fn places(&self) -> Vec<PolicyPlace> {
+        explain::places(self)
+    }
+
+    /// Policies that change nothing, or can't let anything in, because of another.
+    pub fn pointless(&self) -> Vec<Warning> {
+        redundant::pointless(self)
+    }
+
+    /// The tools, as `<server>/<tool>`, that no policy could permit to anyone, whatever the arguments.
+    pub fn unpermitted(&self) -> Vec<String> {
+        redundant::unpermitted(self)
+    }
+
+    /// What this set would have said of a request that another set decided, as far as that can be known.
+    pub fn hindsight(&self, recorded: &Recorded<'_>) -> Hindsight {
+        hindsight::hindsight(self, recorded)
     }
 
     /// Whether some arguments of this entry could be permitted to this session now; false hides it. It never hides

@@ -50,8 +50,19 @@ pub fn starter(of: &Starter<'_>) -> String {
         out.push_str("\n// Tools that the server itself calls read-only. Nobody has verified that.\n");
         write_tools(&mut out, of.server, &user, &reading, of.approved);
     }
+    let (adding, other): (Vec<_>, Vec<_>) =
+        other.into_iter().partition(|tool| tool.annotations.destructive == Some(false));
+    if !adding.is_empty() {
+        out.push_str(
+            "\n// Tools that change something and, by the server's word, destroy nothing. Permit what you need, as narrowly\n\
+             // as you can.\n",
+        );
+        write_tools(&mut out, of.server, &user, &adding, false);
+    }
     if !other.is_empty() {
-        out.push_str("\n// Tools that may change something. Permit what you need, as narrowly as you can.\n");
+        out.push_str(
+            "\n// Tools that may destroy something. Permit what you need, as narrowly as you can.\n",
+        );
         write_tools(&mut out, of.server, &user, &other, false);
     }
     let _infallible = write!(

@@ -143,6 +143,11 @@ impl<'e> Target<'e> {
 
     /// Whether the scope of `policy` matches, whatever its conditions say.
     pub(super) fn fits(&self, policy: &Policy) -> bool {
+        self.fitting(policy) == [true; 3]
+    }
+
+    /// Whether each part of the scope of `policy` matches: principal, action, resource.
+    pub(super) fn fitting(&self, policy: &Policy) -> [bool; 3] {
         let (principals, resources) = self.ancestors();
         let within =
             |own: &EntityUid, ancestors: &[EntityUid], of: &EntityUid| own == of || ancestors.contains(of);
@@ -171,7 +176,7 @@ impl<'e> Target<'e> {
                 actions.iter().any(|action| within(&self.action, &self.action_groups, action))
             }
         };
-        principal && resource && action
+        [principal, action, resource]
     }
 
     /// The policies whose scope can match.

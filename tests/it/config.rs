@@ -67,7 +67,7 @@ fn an_unknown_key_is_shown_with_file_line_caret_and_the_key_that_was_meant() {
     let assert = chancery().args(["config", "check"]).arg(&file).env("HOME", dir.path()).assert().code(2);
     let shown = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     for part in [
-        "2 mistakes in the configuration",
+        &format!("2 mistakes in {}", file.display()),
         &format!("{}:3:3", file.display()),
         "unknown key `tcpp`",
         "did you mean `tcp`?",

@@ -30,6 +30,7 @@ mod mtls_revocation;
 mod oidc;
 mod pinning;
 mod policy;
+mod policy_authors;
 mod puppet;
 mod races;
 mod raw;

@@ -5,14 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{live, print};
+use super::given::{Found as Looked, Given};
+use super::{json, print};
 use crate::app;
 use crate::cli::report::{Finding, start};
-use crate::cli::run::server;
-use crate::cli::{Exit, Failure, block_on};
-use crate::config::{Config, Environment, Purpose};
-use crate::domain::ids::ServerName;
-use crate::policy::{Catalogue, Engine, PolicyDiagnostic, Provable};
+use crate::cli::{Exit, Failure};
+use crate::policy::{Catalogue, Engine, PolicyDiagnostic};
 
 /// Arguments of `chancery policy check`.
 #[derive(Debug, clap::Args)]
@@ -20,35 +18,28 @@ pub(crate) struct Args {
     /// Policy file or directory; by default those of the configuration, else `policies`. May be given more than once.
     #[arg(long, value_name = "DIR")]
     policies: Vec<PathBuf>,
-    /// Configuration file: its policies are checked against its servers' tools, as they were seen last or are now.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
-    config: Option<PathBuf>,
-    /// The server's name in policies; by default taken from the command.
-    #[arg(long, visible_alias = "name")]
-    server: Option<ServerName>,
     /// Exit with 1 for warnings too.
     #[arg(long)]
     deny_warnings: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
-    /// A tool server's command and its arguments, to check against the tools that it lists now.
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    #[command(flatten)]
+    given: Given,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let Checked { paths, shadow_paths, catalogue, provable } = what(args)?;
+    let Looked { policies, shadow, catalogue, provable } = args.given.find(&args.policies)?;
     // Without any tools nothing can be said of names.
     let blind = catalogue.servers.is_empty() && catalogue.unanswered.is_empty();
-    let (engine, mut findings) = checked(&paths, &catalogue, blind)?;
+    let (engine, mut findings) = checked(&policies, &catalogue, blind)?;
     if let (Some(engine), Some(provable)) = (&engine, &provable) {
         findings.extend(engine.unprovable(provable));
     }
     let mut refused = engine.is_none();
-    if !shadow_paths.is_empty() {
-        let (shadow, found) = checked(&shadow_paths, &catalogue, blind)?;
+    if !shadow.is_empty() {
+        let (shadow, found) = checked(&shadow, &catalogue, blind)?;
         refused |= shadow.is_none();
         findings.extend(found);
     }
@@ -60,9 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let exit = if refused { Exit::Findings } else { Exit::Done };
     if args.json {
         let report = Report::of(engine.as_ref(), &findings, &alike);
-        let text = serde_json::to_string_pretty(&report);
-        let text = text.map_err(|error| Failure::runtime(miette::miette!("{error}")))?;
-        print(&format!("{text}\n"))?;
+        print(&json(&report)?)?;
         return Ok(exit);
     }
     for pair in &alike {
@@ -75,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(engine) = engine {
         let tools = catalogue.servers.values().map(Vec::len).sum();
         let tools = (!blind).then_some(tools);
-        print(&format!("{}\npolicy set {}\n", summary(engine.len(), warnings, tools), engine.digest()))?;
+        let summary = summary(engine.len(), warnings, tools);
+        print(&format!("{summary}\n{}policy set {}\n", reach(&engine, &catalogue), engine.digest()))?;
     }
     Ok(exit)
 }
@@ -90,6 +80,7 @@ fn checked(
     let (engine, findings) = match Engine::compile(&sources, catalogue) {
         Ok((engine, mut warnings)) => {
             warnings.extend(engine.lint());
+            warnings.extend(engine.pointless());
             (Some(engine), warnings)
         }
         Err(findings) => (None, findings),
@@ -111,7 +102,7 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     };
     let against = match tools {
         None => {
-            "without any tools: what they say of tools was not checked; add `-- COMMAND` or `-c FILE`".into()
+            "without any tools: what they say of tools was not checked; add `-- COMMAND`, `-c FILE` or `--tools FILE`".into()
         }
         Some(1) => "against 1 tool".to_owned(),
         Some(tools) => format!("against {tools} tools"),
@@ -119,32 +110,22 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     format!("{policies}{warned}, {against}")
 }
 
-/// The policies and those of the shadow set, and what they are checked against: tools, and where the configuration is
-/// known what it can prove.
-struct Checked {
-    paths: Vec<PathBuf>,
-    shadow_paths: Vec<PathBuf>,
-    catalogue: Catalogue,
-    provable: Option<Provable>,
-}
-
-fn what(args: &Args) -> Result<Checked, Failure> {
-    let or = |paths: Vec<PathBuf>| if args.policies.is_empty() { paths } else { args.policies.clone() };
-    if let Some(file) = &args.config {
-        let env = Environment::process();
-        let config = Config::load(file, Purpose::Run, &env).map_err(Failure::misuse)?;
-        let catalogue = block_on(app::known_tools(&config, &env))?.map_err(start)?;
-        let shadow_paths = if args.policies.is_empty() { config.shadow_policies } else { Vec::new() };
-        let provable = Some(app::policies::provable(&config.admission));
-        return Ok(Checked { paths: or(config.policies), shadow_paths, catalogue, provable });
+/// The tools that no policy could permit, in one line for each server.
+fn reach(engine: &Engine, catalogue: &Catalogue) -> String {
+    let unpermitted = engine.unpermitted();
+    let mut out = String::new();
+    for (server, tools) in &catalogue.servers {
+        let prefix = format!("{server}/");
+        let none: Vec<&str> = unpermitted.iter().filter_map(|tool| tool.strip_prefix(&prefix)).collect();
+        if !none.is_empty() && !engine.is_empty() {
+            let (count, all) = (none.len(), tools.len());
+            out.push_str(&format!(
+                "no policy permits {count} of {all} tools of `{server}`: {}\n",
+                none.join(", ")
+            ));
+        }
     }
-    let (paths, shadow_paths, provable) = (or(vec!["policies".into()]), Vec::new(), None);
-    if args.command.is_empty() {
-        return Ok(Checked { paths, shadow_paths, catalogue: Catalogue::default(), provable });
-    }
-    let server = server(args.server.clone(), args.command.clone())?;
-    let catalogue = Catalogue::of(server.name.clone(), block_on(live(&server))??);
-    Ok(Checked { paths, shadow_paths, catalogue, provable })
+    out
 }
 
 /// What `--json` prints.
@@ -155,6 +136,8 @@ struct Report<'a> {
     policies: Option<usize>,
     policy_set: Option<String>,
     schema: Option<String>,
+    /// Tools that no policy could permit.
+    unpermitted: Vec<String>,
     findings: Vec<Found<'a>>,
     /// Tools that could be taken for each other.
     lookalikes: &'a [String],
@@ -192,6 +175,7 @@ impl<'a> Report<'a> {
             policies: engine.map(Engine::len),
             policy_set: engine.map(|engine| engine.digest().to_string()),
             schema: engine.map(|engine| engine.schema_digest().to_string()),
+            unpermitted: engine.map(Engine::unpermitted).unwrap_or_default(),
             findings: findings.iter().map(found).collect(),
             lookalikes,
         }

@@ -4,17 +4,22 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::first_cases::{self, First};
+use super::given::{TOOLS, server_at};
 use super::{live, print, schema, startable};
+use crate::app::lock::LockFile;
 use crate::app::policies::policy_files;
-use crate::cli::run::server;
 use crate::cli::{Exit, Failure, block_on};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, Starter, ToolDefinition, starter};
+use crate::proxy::config::ServerKind;
 
 /// The generated schema, beside the policies.
 const SCHEMA: &str = "mcp.cedarschema";
 /// The policies.
 const POLICIES: &str = "policies.cedar";
+/// What they should say.
+const CASES: &str = "policies.cases.yaml";
 
 /// Arguments of `chancery policy init`.
 #[derive(Debug, clap::Args)]
@@ -31,8 +36,8 @@ pub(crate) struct Args {
     /// The server's name in policies; by default taken from the command.
     #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
-    /// The tool server's command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The tool server's command and its arguments, or the URL of its endpoint.
+    #[arg(last = true, required = true, value_name = "COMMAND|URL")]
     command: Vec<String>,
 }
 
@@ -40,15 +45,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let words: Vec<String> = args.command.iter().map(|word| shell(word)).collect();
     let named = args.server.is_some();
-    let server = server(args.server, args.command)?;
-    let (schema_file, policy_file) = (args.dir.join(SCHEMA), args.dir.join(POLICIES));
+    let server = server_at(args.server, args.command)?;
+    let files = [SCHEMA, POLICIES, CASES, TOOLS].map(|name| args.dir.join(name));
+    let [schema_file, policy_file, case_file, tools_file] = &files;
     startable(&server)?;
     if !args.force {
         alone(&args.dir)?;
-        for file in [&schema_file, &policy_file] {
-            if file.exists() {
-                return Err(taken(file));
-            }
+        if let Some(file) = files.iter().find(|file| file.exists()) {
+            return Err(taken(file));
         }
     }
     let tools = block_on(live(&server))??;
@@ -58,20 +62,29 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let uid = rustix::process::getuid().as_raw();
     let text = starter(&Starter { server: &server.name, tools: &tools, uid, approved });
     let schema_text = schema::text(&Catalogue::of(server.name.clone(), tools.clone()))?;
+    let cases = first_cases::text(&First { server: &server.name, tools: &tools, uid, policies: &text });
+    let captured = LockFile { servers: [(server.name.clone(), tools.clone())].into() };
     fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, &error))?;
-    write(&schema_file, &schema_text, args.force)?;
-    write(&policy_file, &text, args.force)?;
+    write(schema_file, &schema_text, args.force)?;
+    write(tools_file, &captured.text(), args.force)?;
+    write(case_file, &cases, args.force)?;
+    write(policy_file, &text, args.force)?;
     let permitted = if approved { reading.len() } else { 0 };
     let name = if named { format!(" --server {}", server.name) } else { String::new() };
     let (dir, command) = (shell(&args.dir.display().to_string()), words.join(" "));
+    let (policies, schema) = (policy_file.display(), schema_file.display());
+    let all = tools.len();
+    let run = match &server.kind {
+        ServerKind::Child(_) => format!("use them    chancery run --policies {dir}{name} -- {command}\n"),
+        ServerKind::Http(_) => {
+            "use them    chancery serve, with the URL and this directory in its configuration\n".to_owned()
+        }
+    };
     print(&format!(
-        "{} permits {permitted} of {} tools of `{}` to you (uid {uid}); {} lists what can be written\n\n\
+        "{policies} permits {permitted} of {all} tools of `{}` to you (uid {uid}); {schema} lists what can be written\n\n\
          check them  chancery policy check --policies {dir}{name} -- {command}\n\
-         use them    chancery run --policies {dir}{name} -- {command}\n",
-        policy_file.display(),
-        tools.len(),
+         test them   chancery policy test --policies {dir}\n{run}",
         server.name,
-        schema_file.display(),
     ))?;
     Ok(Exit::Done)
 }

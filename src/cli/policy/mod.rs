@@ -3,9 +3,16 @@
 mod approve;
 mod check;
 mod definitions;
+mod explain;
+mod first_cases;
+mod format;
+mod given;
 mod init;
 mod lock;
 mod schema;
+mod story;
+mod test;
+mod verdict;
 
 use std::io::Write as _;
 
@@ -29,6 +36,12 @@ pub(crate) struct Args {
 enum Command {
     /// Check policies strictly against the tools that they are about.
     Check(check::Args),
+    /// Hold cases (`*.cases.yaml`) against policies, and see which policies no case decides.
+    Test(test::Args),
+    /// Say of one request what each policy makes of it, and which condition did not hold.
+    Explain(explain::Args),
+    /// Lay policy files out as Cedar's own formatter does.
+    Format(format::Args),
     /// Print the Cedar schema for a real server's tools.
     Schema(schema::Args),
     /// Write the first policies for a real server.
@@ -43,7 +56,10 @@ enum Command {
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Check(args) => check::run(&args),
-        Command::Schema(args) => schema::run(args),
+        Command::Test(args) => test::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Format(args) => format::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Approve(args) => approve::run(args),
@@ -76,4 +92,10 @@ async fn live(server: &ServerConfig) -> Result<Vec<ToolDefinition>, Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     let printed = std::io::stdout().write_all(text.as_bytes());
     printed.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))
+}
+
+/// What a command prints under `--json`.
+fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(report);
+    text.map(|text| format!("{text}\n")).map_err(|error| Failure::runtime(miette::miette!("{error}")))
 }

@@ -1,0 +1,146 @@
+//! `chancery policy explain`: one request, and what each policy makes of it. Exit code 0 whatever the decision is.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::given::{Given, cases, compiled};
+use super::story::{Story, text};
+use super::verdict::{judge, request};
+use super::{json, print};
+use crate::cli::{Exit, Failure};
+use crate::config::{Case, CaseFile};
+use crate::domain::ids::ServerName;
+
+/// Arguments of `chancery policy explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The tool that is called: `<server>/<tool>`, or its name where there is one server.
+    #[arg(long, value_name = "TOOL", conflicts_with = "method")]
+    tool: Option<String>,
+    /// The call's arguments, as JSON.
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    args: Option<String>,
+    /// In place of a tool: an MCP method, or `session/open`.
+    #[arg(long)]
+    method: Option<String>,
+    /// The prompt's name or the resource's URI.
+    #[arg(long, value_name = "NAME", requires = "method")]
+    target: Option<String>,
+    /// The server sends the message.
+    #[arg(long, requires = "method")]
+    from_server: bool,
+    /// Who asks: `peer:<uid>:-` (by default with your user id), `bootstrap:<uid>`, `oidc:<iss>#<sub>`, a SPIFFE ID, `anonymous`.
+    #[arg(long, value_name = "ID")]
+    principal: Option<String>,
+    /// A group that the principal is in, beside those that follow from its name. May be given more than once.
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Tool calls permitted so far, in the session and of the principal.
+    #[arg(long, value_name = "COUNT")]
+    calls: Option<u64>,
+    /// Seconds since the session opened.
+    #[arg(long, value_name = "SECONDS")]
+    age: Option<u32>,
+    /// A label of the principal. May be given more than once.
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// The time of the request, RFC 3339; by default 2026-01-05T12:00:00Z, a Monday.
+    #[arg(long, value_name = "TIME")]
+    now: Option<String>,
+    /// In place of all these: the case of this name.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "method", "principal", "groups", "calls", "age", "labels", "now"])]
+    case: Option<String>,
+    /// Case file for --case; by default the `*.cases.yaml` beside the policies.
+    #[arg(long, value_name = "FILE", requires = "case")]
+    cases: Vec<PathBuf>,
+    /// Policy file or directory; by default those of the configuration, else `policies`. May be given more than once.
+    #[arg(long, value_name = "DIR")]
+    policies: Vec<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    if args.tool.is_none() && args.method.is_none() && args.case.is_none() {
+        return Err(Failure::misuse(miette::miette!(
+            help = "name it with --tool, --method or --case",
+            "which request is meant is not said"
+        )));
+    }
+    let found = args.given.find(&args.policies)?;
+    let file = match &args.case {
+        Some(name) => chosen(name, cases(&args.cases, &found.policies)?)?,
+        None => CaseFile::parse("(command line)", &asked(args, args.given.server_of(&found.catalogue))?)
+            .map_err(Failure::misuse)?,
+    };
+    let engine = compiled(&found.policies, &found.catalogue)?;
+    for case in &file.cases {
+        let verdict = judge(&engine, case);
+        print(&match args.json {
+            true => json(&Story::of(&verdict.explanation))?,
+            false => format!("{}: {}", request(case), text(&verdict.explanation)),
+        })?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The file with only the case of this name.
+fn chosen(name: &str, files: Vec<CaseFile>) -> Result<CaseFile, Failure> {
+    let mut known = Vec::new();
+    for mut file in files {
+        known.extend(file.cases.iter().map(|case: &Case| case.name.clone()));
+        file.cases.retain(|case| case.name == name);
+        if !file.cases.is_empty() {
+            return Ok(file);
+        }
+    }
+    let help = if known.is_empty() {
+        "there are no cases".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    };
+    Err(Failure::misuse(miette::miette!(help = help, "there is no case `{name}`")))
+}
+
+/// The request of the command line, as a case file.
+fn asked(args: &Args, server: Option<ServerName>) -> Result<String, Failure> {
+    let mut case = Map::new();
+    let mut put = |key: &str, value: Value| {
+        case.insert(key.to_owned(), value);
+    };
+    put("name", "request".into());
+    put("expect", "allow".into());
+    if let Some(tool) = &args.tool {
+        put("tool", tool.as_str().into());
+        put("arguments", args.args.as_deref().unwrap_or("{}").into());
+    }
+    if let Some(method) = &args.method {
+        put("method", method.as_str().into());
+        put("from", if args.from_server { "server" } else { "client" }.into());
+    }
+    if let Some(target) = &args.target {
+        put("target", target.as_str().into());
+    }
+    if let Some(now) = &args.now {
+        put("now", now.as_str().into());
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let id = args.principal.clone().unwrap_or_else(|| format!("peer:{uid}:-"));
+    put("principal", serde_json::json!({ "id": id, "groups": args.groups }));
+    put(
+        "session",
+        serde_json::json!({ "age": args.age.unwrap_or(0), "calls": args.calls.unwrap_or(0), "labels": args.labels }),
+    );
+    put("usage", serde_json::json!({ "calls": args.calls.unwrap_or(0) }));
+    put("labels", args.labels.clone().into());
+    let mut file = serde_json::json!({ "cases": [Value::Object(case)] });
+    if let (Some(server), Some(file)) = (server, file.as_object_mut()) {
+        file.insert("server".to_owned(), server.as_str().into());
+    }
+    serde_json::to_string_pretty(&file).map_err(|error| Failure::runtime(miette::miette!("{error}")))
+}

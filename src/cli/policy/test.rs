@@ -1,0 +1,201 @@
+//! `chancery policy test`: cases beside the policies, held against them, and which policies no case decides. Exit code 0
+//! when all pass, 1 when one fails or coverage is demanded and missing, 2 when it could not look.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::given::{Given, cases, compiled};
+use super::story::{Story, excerpt, headline};
+use super::verdict::{Verdict, judge, request};
+use super::{json, print};
+use crate::cli::{Exit, Failure};
+use crate::config::{Case, CaseFile, Mistake, case_schema};
+use crate::policy::{Engine, Outcome, PolicyPlace};
+
+/// Arguments of `chancery policy test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Policy file or directory; by default those of the configuration, else `policies`. May be given more than once.
+    #[arg(long, value_name = "DIR")]
+    policies: Vec<PathBuf>,
+    /// Case file, or a directory of them; by default the `*.cases.yaml` beside the policies. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    cases: Vec<PathBuf>,
+    /// Exit with 1 if there is a policy that no case decides.
+    #[arg(long)]
+    require_coverage: bool,
+    /// Print the JSON Schema of case files, for editors, and do nothing else.
+    #[arg(long)]
+    schema: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    if args.schema {
+        print(&case_schema())?;
+        return Ok(Exit::Done);
+    }
+    let found = args.given.find(&args.policies)?;
+    let files = cases(&args.cases, &found.policies)?;
+    if files.iter().all(|file| file.cases.is_empty()) {
+        return Err(Failure::misuse(miette::miette!(
+            help = "write some into a file `*.cases.yaml` beside the policies; `chancery policy init` begins one",
+            "there are no cases"
+        )));
+    }
+    let engine = compiled(&found.policies, &found.catalogue)?;
+    let run = Run::of(&engine, &files);
+    let failed = run.failed();
+    let exit = match failed > 0 || (args.require_coverage && !run.uncovered.is_empty()) {
+        true => Exit::Findings,
+        false => Exit::Done,
+    };
+    if args.json {
+        print(&json(&run.report())?)?;
+        return Ok(exit);
+    }
+    for (_, case, verdict) in &run.verdicts {
+        if let Some(missed) = &verdict.missed {
+            eprintln!("{:?}", miette::Report::new(missed.clone()));
+            eprintln!("  {}: {}\n", request(case), headline(&verdict.explanation.ruling));
+            for failure in &verdict.explanation.ruling.failures {
+                eprintln!("  `{}`: {}\n", failure.policy.id, failure.message);
+            }
+            let about = verdict.explanation.considered.iter();
+            for considered in about.filter(|c| !matches!(c.outcome, Outcome::OutOfScope(_))) {
+                eprintln!("{}", excerpt(considered));
+            }
+        }
+    }
+    print(&run.summary())?;
+    Ok(exit)
+}
+
+/// All cases with what came of them.
+struct Run<'a> {
+    verdicts: Vec<(&'a CaseFile, &'a Case, Verdict)>,
+    policies: usize,
+    uncovered: Vec<PolicyPlace>,
+}
+
+impl<'a> Run<'a> {
+    fn of(engine: &Engine, files: &'a [CaseFile]) -> Self {
+        let cases = files.iter().flat_map(|file| file.cases.iter().map(move |case| (file, case)));
+        let verdicts: Vec<_> = cases.map(|(file, case)| (file, case, judge(engine, case))).collect();
+        let mut deciding = BTreeSet::new();
+        for (_, _, verdict) in &verdicts {
+            let ruling = &verdict.explanation.ruling;
+            let failed = ruling.failures.iter().map(|failure| &failure.policy);
+            for policy in ruling.determining.iter().chain(&ruling.shadow).chain(failed) {
+                deciding.insert(policy.id.to_string());
+            }
+        }
+        let mut uncovered = engine.places();
+        let policies = uncovered.len();
+        uncovered.retain(|place| !deciding.contains(&*place.reference.id));
+        Self { verdicts, policies, uncovered }
+    }
+
+    fn failed(&self) -> usize {
+        self.verdicts.iter().filter(|(.., verdict)| verdict.missed.is_some()).count()
+    }
+
+    fn summary(&self) -> String {
+        let mut out = String::new();
+        let mut file = "";
+        for (of, case, verdict) in &self.verdicts {
+            if file != of.name {
+                file = &of.name;
+                out.push_str(&format!("{file}\n"));
+            }
+            let word = if verdict.missed.is_some() { "FAILED" } else { "ok" };
+            out.push_str(&format!("  {word:<6}  {}\n", case.name));
+        }
+        let (all, failed) = (self.verdicts.len(), self.failed());
+        let cases = if all == 1 { "1 case".to_owned() } else { format!("{all} cases") };
+        out.push_str(&format!("\n{cases}, {} passed, {failed} failed\n", all - failed));
+        let decided = self.policies - self.uncovered.len();
+        out.push_str(&format!("{decided} of {} policies decided a case", self.policies));
+        out.push_str(if self.uncovered.is_empty() { "\n" } else { "; none is decided by\n" });
+        for place in &self.uncovered {
+            let effect = if place.forbid { "forbid" } else { "permit" };
+            let id = &place.reference.id;
+            out.push_str(&format!("  {effect} `{id}`  {}:{}\n", place.file, place.line));
+        }
+        out
+    }
+
+    fn report(&self) -> Report<'_> {
+        let outcome =
+            |(file, case, verdict): &'_ (&'a CaseFile, &'a Case, Verdict)| -> (usize, Option<String>) {
+                let _unused = file;
+                (case.line(), verdict.missed.as_ref().map(Mistake::to_string))
+            };
+        let cases = self.verdicts.iter().map(|entry| {
+            let (line, missed) = outcome(entry);
+            let (file, case, verdict) = entry;
+            let story = Story::of(&verdict.explanation);
+            CaseReport {
+                file: &file.name,
+                line,
+                name: &case.name,
+                passed: missed.is_none(),
+                missed,
+                listed: verdict.listed,
+                decision: story,
+            }
+        });
+        let uncovered = self.uncovered.iter().map(|place| Uncovered {
+            id: &place.reference.id,
+            file: &place.file,
+            line: place.line,
+        });
+        Report {
+            passed: self.failed() == 0,
+            cases: cases.collect(),
+            coverage: Coverage { policies: self.policies, undecided: uncovered.collect() },
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    passed: bool,
+    cases: Vec<CaseReport<'a>>,
+    coverage: Coverage<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct CaseReport<'a> {
+    file: &'a str,
+    line: usize,
+    name: &'a str,
+    passed: bool,
+    /// What is other than expected.
+    missed: Option<String>,
+    /// Whether lists show it, where that is expected.
+    listed: Option<bool>,
+    decision: Story<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Coverage<'a> {
+    policies: usize,
+    /// Policies that decided no case.
+    undecided: Vec<Uncovered<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Uncovered<'a> {
+    id: &'a str,
+    file: &'a str,
+    line: usize,
+}

@@ -1,0 +1,118 @@
+//! What policies say of a case, beside what it expects of them.
+
+use super::story::headline;
+use crate::config::{Case, CaseAction, Expect, Mistake};
+use crate::domain::decision::Effect;
+use crate::domain::digest::Salt;
+use crate::policy::{Action, Direction, Engine, Explanation, Listed, Query};
+
+/// What came of a case.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) explanation: Explanation,
+    /// Whether a list would show it; only where the case asks for that.
+    pub(super) listed: Option<bool>,
+    /// What is other than expected.
+    pub(super) missed: Option<Mistake>,
+}
+
+/// Asks the policies.
+pub(super) fn judge(engine: &Engine, case: &Case) -> Verdict {
+    let session = engine.session_principal(&case.facts);
+    let salt = Salt::from_bytes([0; 16]);
+    let action = action(&case.asked);
+    let explanation =
+        engine.explain(&Query { session: &session, action, now: case.now, state: &case.state, salt: &salt });
+    let entry = match &case.asked {
+        CaseAction::Call { tool, .. } => Some(Listed::Tool(tool)),
+        CaseAction::Method { method, target: Some(target), .. } => match method.as_str() {
+            "prompts/get" => Some(Listed::Prompt(target)),
+            "resources/read" if target.contains('{') => Some(Listed::Template(target)),
+            "resources/read" => Some(Listed::Resource(target)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let listed = match case.expect {
+        Expect::Listed | Expect::Hidden => {
+            entry.map(|entry| engine.could_be_permitted(&session, entry, case.now, &case.state))
+        }
+        _ => None,
+    };
+    let missed = missed(case, &explanation, listed);
+    Verdict { explanation, listed, missed }
+}
+
+/// The action of a case.
+pub(super) fn action(asked: &CaseAction) -> Action<'_> {
+    match asked {
+        CaseAction::Open => Action::SessionOpen,
+        CaseAction::Call { tool, arguments } => {
+            Action::ToolCall { name: tool, arguments: Some(arguments.as_bytes()) }
+        }
+        CaseAction::Method { method, target, from } => {
+            Action::Method { method, target: target.as_deref(), from: *from }
+        }
+    }
+}
+
+/// The request in a few words.
+pub(super) fn request(case: &Case) -> String {
+    let server = &case.facts.server;
+    let principal = &case.facts.principal;
+    match &case.asked {
+        CaseAction::Open => format!("{principal} opens a session with {server}"),
+        CaseAction::Call { tool, .. } => format!("{principal} calls {server}/{tool}"),
+        CaseAction::Method { method, target, from } => {
+            let target = target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+            match from {
+                Direction::Client => format!("{principal} sends {method}{target} to {server}"),
+                Direction::Server => format!("{server} sends {method}{target} to {principal}"),
+            }
+        }
+    }
+}
+
+fn missed(case: &Case, explanation: &Explanation, listed: Option<bool>) -> Option<Mistake> {
+    let ruling = &explanation.ruling;
+    let name = &case.name;
+    let wrong = |got: &str| {
+        let expected = match case.expect {
+            Expect::Allow => "allow",
+            Expect::Deny(reason) => reason.unwrap_or("deny"),
+            Expect::Listed => "listed",
+            Expect::Hidden => "hidden",
+        };
+        Some(case.missed(format!("case `{name}`: expected {expected}, and it is {got}"), false, None))
+    };
+    match (case.expect, listed) {
+        (Expect::Listed | Expect::Hidden, None) => {
+            let help = "ask for a tool, or for `prompts/get` or `resources/read` with a `target`".to_owned();
+            return Some(case.missed(format!("case `{name}`: no list has that"), false, Some(help)));
+        }
+        (Expect::Listed, Some(false)) => return wrong("hidden"),
+        (Expect::Hidden, Some(true)) => return wrong("listed"),
+        (Expect::Listed | Expect::Hidden, _) => return None,
+        (Expect::Allow, _) if ruling.effect != Effect::Allow => return wrong(&headline(ruling)),
+        (Expect::Deny(_), _) if ruling.effect == Effect::Allow => return wrong(&headline(ruling)),
+        (Expect::Deny(Some(reason)), _) if ruling.deny.is_none_or(|deny| deny.as_str() != reason) => {
+            return wrong(&headline(ruling));
+        }
+        _ => {}
+    }
+    let mut by: Vec<&str> = ruling.determining.iter().map(|policy| &*policy.id).collect();
+    by.sort_unstable();
+    match &case.by {
+        Some(expected) if *expected != by => {
+            let words = |ids: &[&str]| match ids {
+                [] => "no policy".to_owned(),
+                ids => ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", "),
+            };
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            let message =
+                format!("case `{name}`: expected by {}, and it is by {}", words(&expected), words(&by));
+            Some(case.missed(message, true, None))
+        }
+        _ => None,
+    }
+}

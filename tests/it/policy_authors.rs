@@ -1,0 +1,246 @@
+//! `chancery policy test`, `explain`, `check`, `init`, `diff` and `format`, as their authors meet them: the real binary,
+//! with captured tools or a real tool server.
+
+use std::fs;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with policies for the server `files`, whose tools are captured.
+struct Desk {
+    dir: TempDir,
+}
+
+const POLICIES: &str = r#"@id("open")
+permit (principal in Mcp::Group::"uid:1000", action == Mcp::Action::"session/open", resource);
+
+@id("public")
+permit (principal in Mcp::Group::"uid:1000", action == Mcp::Action::"files/read", resource)
+when { context.input.path like "/public/*" && !(context.input.path like "*..*") }
+unless { context.input has head && context.input.head > 100 };
+
+@id("quiet") @reason("Ten calls are enough.")
+forbid (principal, action in Mcp::Action::"tools/call", resource)
+when { principal.session.calls >= 10 };
+"#;
+
+const CASES: &str = r#"server: files
+principal: { uid: 1000 }
+cases:
+  - { name: opens, method: session/open, expect: allow, by: [open] }
+  - { name: reads, tool: read, arguments: { path: /public/a }, expect: allow, by: [public] }
+  - { name: no escape, tool: read, arguments: { path: /public/../a }, expect: not_permitted }
+  - { name: is shown, tool: read, expect: listed }
+  - { name: is hidden, tool: write, expect: hidden }
+"#;
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(desk.dir.path().join("policies")).unwrap();
+        let read = r#"{"name":"read","annotations":{"readOnlyHint":true},"inputSchema":{"type":"object",
+            "properties":{"path":{"type":"string"},"head":{"type":"integer"}},"required":["path"]}}"#;
+        let write =
+            r#"{"name":"write","inputSchema":{"type":"object","properties":{"path":{"type":"string"}}}}"#;
+        let lock = chancery::app::lock::LockFile {
+            servers: [(
+                "files".parse().unwrap(),
+                [read, write]
+                    .map(|raw| chancery::policy::ToolDefinition::from_list_entry(raw.as_bytes()).unwrap())
+                    .to_vec(),
+            )]
+            .into(),
+        };
+        desk.write("policies/tools.json", &lock.text());
+        desk.write("policies/p.cedar", POLICIES);
+        desk.write("policies/p.cases.yaml", CASES);
+        desk
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    fn policy(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.dir.path()).env("NO_COLOR", "1");
+        command.env_remove("SPIFFE_ENDPOINT_SOCKET").arg("policy").args(args);
+        let output = command.timeout(Duration::from_secs(60)).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn cases_pass_offline_and_a_policy_that_none_decides_is_named() {
+    let desk = Desk::new();
+    let (code, out, err) = desk.policy(&["test"]);
+    assert_eq!(code, 0, "{out}{err}");
+    insta::assert_snapshot!(out);
+    assert_eq!(desk.policy(&["test", "--require-coverage"]).0, 1);
+    let more = format!(
+        "{CASES}  - {{ name: enough, tool: read, arguments: {{ path: /public/a }}, session: {{ calls: 10 }}, expect: forbidden, by: [quiet] }}\n"
+    );
+    desk.write("policies/p.cases.yaml", &more);
+    let (code, out, err) = desk.policy(&["test", "--require-coverage", "--json"]);
+    let report = json(&out);
+    assert_eq!(
+        (code, &report["passed"], &report["coverage"]["undecided"]),
+        (0, &true.into(), &Value::Array(vec![])),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_case_that_fails_is_shown_with_the_words_that_decided() {
+    let desk = Desk::new();
+    desk.write(
+        "policies/p.cases.yaml",
+        "server: files\ncases:\n  - name: reads anything\n    tool: read\n    arguments: { path: /etc/passwd }\n    expect: allow\n  \
+         - name: by another\n    tool: read\n    arguments: { path: /public/a }\n    expect: allow\n    by: [open]\n",
+    );
+    let (code, out, err) = desk.policy(&["test"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(out.contains("2 cases, 0 passed, 2 failed"), "{out}");
+    insta::assert_snapshot!(err);
+    let report = json(&desk.policy(&["test", "--json"]).1);
+    let first = &report["cases"][0];
+    assert_eq!((&first["passed"], &first["line"]), (&false.into(), &6.into()));
+    assert_eq!(first["decision"]["policies"][0]["clauses"][0]["parts"][0]["value"], "false");
+}
+
+#[test]
+fn mistakes_in_cases_and_missing_cases_are_misuse_with_place_and_fix() {
+    let desk = Desk::new();
+    desk.write(
+        "policies/p.cases.yaml",
+        "server: files\ncases:\n  - { name: a, tool: read, expct: allow, expect: allow }\n",
+    );
+    let (code, _, err) = desk.policy(&["test"]);
+    for part in ["p.cases.yaml:3:", "unknown key `expct`", "did you mean `expect`?"] {
+        assert!(code == 2 && err.contains(part), "{err}");
+    }
+    fs::remove_file(desk.dir.path().join("policies/p.cases.yaml")).unwrap();
+    let (code, _, err) = desk.policy(&["test"]);
+    assert!(code == 2 && err.contains("there are no cases"), "{err}");
+    let (code, _, err) = desk.policy(&["test", "--cases", "nowhere.cases.yaml"]);
+    assert!(code == 2 && err.contains("can't read the case file nowhere.cases.yaml"), "{err}");
+    let schema = json(&desk.policy(&["test", "--schema"]).1);
+    assert!(schema["properties"]["cases"].is_object());
+}
+
+#[test]
+fn a_request_is_explained_policy_by_policy() {
+    let desk = Desk::new();
+    let read = |path: &str, more: &[&str]| {
+        let arguments = format!(r#"{{"path":"{path}","head":200}}"#);
+        let args = ["explain", "--tool", "files/read", "--args", &arguments, "--principal", "peer:1000:-"];
+        desk.policy(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    let (code, out, err) = read("/public/../a", &["--calls", "3"]);
+    assert_eq!(code, 0, "{err}");
+    insta::assert_snapshot!(out);
+    let (_, out, _) = read("/public/a", &["--json"]);
+    let story = json(&out);
+    assert_eq!((&story["effect"], &story["denyReason"]), (&"deny".into(), &"not_permitted".into()));
+    let clauses = &story["policies"][0]["clauses"];
+    assert_eq!((&clauses[0]["met"], &clauses[1]["met"]), (&true.into(), &false.into()), "{out}");
+    assert_eq!(clauses[1]["parts"][1]["reads"]["context.input.head"], "200");
+    let (_, out, _) = desk.policy(&["explain", "--case", "reads"]);
+    assert!(out.starts_with("peer:1000:- calls files/read: allow, by `public`"), "{out}");
+    let (code, _, err) = desk.policy(&["explain", "--case", "reeds"]);
+    assert!(code == 2 && err.contains("no case `reeds`") && err.contains("opens, reads"), "{err}");
+    let (code, _, err) = desk.policy(&["explain"]);
+    assert!(code == 2 && err.contains("--tool, --method or --case"), "{err}");
+}
+
+#[test]
+fn policies_that_another_makes_pointless_are_warned_of_and_unpermitted_tools_are_told() {
+    let desk = Desk::new();
+    desk.write(
+        "policies/p.cedar",
+        r#"@id("all-read") permit (principal, action in Mcp::Action::"files/*", resource) when { context.source == "stdio" };
+@id("narrow") permit (principal is Mcp::Agent, action == Mcp::Action::"files/read", resource)
+  when { context.input.path == "/a" && context.source == "stdio" };
+@id("other") permit (principal, action == Mcp::Action::"files/read", resource) when { context.source == "unix" };
+@id("no-write") forbid (principal, action == Mcp::Action::"files/write", resource);
+@id("write") permit (principal, action == Mcp::Action::"files/write", resource) when { context.source == "unix" };
+@id("again") forbid (principal, action == Mcp::Action::"files/write", resource) when { principal.session.calls > 3 };
+"#,
+    );
+    let (code, out, err) = desk.policy(&["check"]);
+    assert_eq!(code, 0, "{err}");
+    insta::assert_snapshot!(format!("{}{err}", out.split("policy set").next().unwrap()));
+    assert_eq!(desk.policy(&["check", "--deny-warnings"]).0, 1);
+    let report = json(&desk.policy(&["check", "--json"]).1);
+    assert_eq!(report["unpermitted"], serde_json::json!(["files/write"]));
+}
+
+#[test]
+fn an_optional_attribute_without_a_test_for_it_fails_the_check_with_the_test_to_write() {
+    let desk = Desk::new();
+    desk.write(
+        "policies/p.cedar",
+        "permit (principal, action == Mcp::Action::\"files/read\", resource) when { context.input.head < 10 };\n",
+    );
+    let (code, _, err) = desk.policy(&["check"]);
+    assert_eq!(code, 1);
+    for part in ["p.cedar:1:", "optional attribute", "context.input has head &&"] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+}
+
+#[test]
+fn what_init_writes_passes_its_own_cases_and_never_takes_their_place_unasked() {
+    let desk = Desk::new();
+    let binary = env!("CARGO_BIN_EXE_chancery");
+    let server = ["--server", "files", "--", binary, "demo-server"];
+    let init: Vec<&str> = ["init", "--yes", "--dir", "made"].into_iter().chain(server).collect();
+    let (code, out, err) = desk.policy(&init);
+    assert!(code == 0 && out.contains("chancery policy test --policies made\n"), "{out}{err}");
+    let (code, out, err) = desk.policy(&["test", "--policies", "made", "--require-coverage"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let cases = desk.read("made/policies.cases.yaml");
+    assert!(
+        cases.contains("expect: hidden") && cases.contains("expect: allow") && out.contains("0 failed"),
+        "{cases}{out}"
+    );
+    let (code, out, err) = desk.policy(&["check", "--policies", "made", "--deny-warnings"]);
+    assert!(
+        code == 0 && out.contains("against ") && out.contains("no policy permits "),
+        "the captured tools: {out}{err}"
+    );
+    desk.write("made/policies.cases.yaml", "# mine\n");
+    fs::remove_file(desk.dir.path().join("made/policies.cedar")).unwrap();
+    let (code, _, err) = desk.policy(&init);
+    assert!(code == 2 && err.contains("is there already"), "{err}");
+    assert_eq!(desk.read("made/policies.cases.yaml"), "# mine\n");
+}
+
+#[test]
+fn formatting_keeps_comments_and_meaning_and_checks_without_writing() {
+    let desk = Desk::new();
+    let loose = "// first\n@id(\"a\")   permit(principal,action,resource)// why\nwhen{context.source==\"http://x\"};\n// last\n";
+    desk.write("policies/p.cedar", loose);
+    let (code, out, err) = desk.policy(&["format", "--check"]);
+    assert_eq!((code, desk.read("policies/p.cedar").as_str()), (1, loose), "{out}{err}");
+    let (code, _, err) = desk.policy(&["format"]);
+    assert_eq!(code, 0, "{err}");
+    insta::assert_snapshot!(desk.read("policies/p.cedar"));
+    let (code, out, _) = desk.policy(&["format", "--check", "--json"]);
+    assert_eq!((code, &json(&out)["changed"]), (0, &Value::Array(vec![])));
+    desk.write("policies/p.cedar", "permit (");
+    let (code, _, err) = desk.policy(&["format"]);
+    assert!(code == 2 && err.contains("p.cedar can't be formatted"), "{err}");
+    assert_eq!(desk.read("policies/p.cedar"), "permit (");
+}
