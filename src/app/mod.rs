@@ -21,6 +21,7 @@ pub mod lock;
 mod naming;
 pub mod policies;
 mod prepare;
+pub mod records;
 mod reload;
 mod run;
 mod serve;

@@ -7,15 +7,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Entities, EvalResult, Expression, Policy, PolicySet, Request, eval_expression,
+    Authorizer, Effect, Entities, EvalResult, Expression, Policy, PolicySet, Request, eval_expression,
 };
 
 use crate::domain::decision::{PolicyRef, Ruling};
+use crate::domain::digest::Sha256Digest;
 
 use super::clauses::{clauses, reads};
 use super::decide::{Asked, arguments, decide, describe};
 use super::engine::Engine;
 use super::query::Query;
+use super::sources::{PolicySources, Statement};
 use super::target::Target;
 
 /// Longest value that is shown, in characters.
@@ -125,20 +127,46 @@ pub enum Truth {
     NotReached,
 }
 
-/// See [`Engine::places`].
-pub(super) fn places(engine: &Engine) -> Vec<PolicyPlace> {
-    // An engine has every statement as a policy, at its position.
-    let statements = engine.sources.statements().zip(&engine.policies);
-    let place = statements.map(|(statement, compiled)| PolicyPlace {
-        reference: compiled.reference.clone(),
-        forbid: compiled.forbid,
-        shadow: compiled.shadow,
+impl PolicySources {
+    /// Every policy that can be parsed, with its place; nothing is validated.
+    pub fn places(&self) -> Vec<PolicyPlace> {
+        let of = |statement: Statement<'_>| {
+            let policy = Policy::parse(None, statement.text).ok()?;
+            let named = policy.annotation("id").map(str::to_owned);
+            let id = named.unwrap_or_else(|| format!("{}:{}", statement.file.name, statement.line));
+            let reason = policy.annotation("reason").map(Arc::from);
+            let reference = PolicyRef { id: id.into(), digest: statement.digest(), reason };
+            let forbid = policy.effect() == Effect::Forbid;
+            Some(place(&statement, reference, forbid, policy.annotation("shadow").is_some()))
+        };
+        self.statements().filter_map(of).collect()
+    }
+
+    /// The digests of the enforced policies' texts, and whether each is a `forbid`.
+    pub fn enforced(&self) -> Vec<(Sha256Digest, bool)> {
+        let enforced = self.places().into_iter().filter(|place| !place.shadow);
+        enforced.map(|place| (place.reference.digest, place.forbid)).collect()
+    }
+}
+
+fn place(statement: &Statement<'_>, reference: PolicyRef, forbid: bool, shadow: bool) -> PolicyPlace {
+    PolicyPlace {
+        reference,
+        forbid,
+        shadow,
         file: Arc::clone(&statement.file.name),
         text: Arc::clone(&statement.file.text),
         line: statement.line,
         span: statement.start..statement.start + statement.text.len(),
-    });
-    place.collect()
+    }
+}
+
+/// See [`Engine::places`].
+pub(super) fn places(engine: &Engine) -> Vec<PolicyPlace> {
+    // An engine has every statement as a policy, at its position.
+    let statements = engine.sources.statements().zip(&engine.policies);
+    let places = statements.map(|(statement, c)| place(&statement, c.reference.clone(), c.forbid, c.shadow));
+    places.collect()
 }
 
 /// See [`Engine::explain`].

@@ -20,7 +20,6 @@ use super::engine::{Compiled, Engine};
 use super::entities::SessionEntities;
 use super::index::position_of;
 use super::query::{Action, Direction};
-use super::sources::PolicySources;
 use super::state::{State, StateReads};
 use super::target::Target;
 
@@ -39,6 +38,8 @@ pub struct Recorded<'a> {
     pub state_known: bool,
     /// Whether the session has all groups that the principal was in.
     pub groups_known: bool,
+    /// Whether transport, protocol and client of the session are recorded.
+    pub session_known: bool,
     /// Policies, by the digest of their text, of which the record tells whether they held.
     pub held: &'a HashMap<Sha256Digest, bool>,
 }
@@ -52,15 +53,6 @@ pub enum Hindsight {
     Deny,
     /// It depends on what is not known.
     Open,
-}
-
-impl PolicySources {
-    /// The digests of the enforced policies' texts, and whether each is a `forbid`; what can't be parsed is left out.
-    pub fn enforced(&self) -> Vec<(Sha256Digest, bool)> {
-        let read = |text: &str| Policy::parse(None, text).ok().filter(|p| p.annotation("shadow").is_none());
-        let of = |policy: Policy| policy.effect() == Effect::Forbid;
-        self.statements().filter_map(|s| Some((s.digest(), of(read(s.text)?)))).collect()
-    }
 }
 
 /// What is known of the policies of one effect.
@@ -160,11 +152,13 @@ fn in_group(policy: &Policy) -> bool {
 /// Whether a policy can see something beside the arguments that no record tells.
 fn unknown(compiled: &Compiled, recorded: &Recorded<'_>) -> bool {
     let state = !recorded.state_known && StateReads::of([&compiled.policy]).any();
-    let executable = || {
-        let json = compiled.policy.to_json().ok();
-        json.and_then(|json| json.get("conditions").map(|c| mentions(c, "executable"))).unwrap_or(true)
-    };
-    state || executable()
+    let mut hidden = vec!["executable"];
+    if !recorded.session_known {
+        hidden.extend(["client", "source", "transport", "protocol"]);
+    }
+    let json = compiled.policy.to_json().ok();
+    let conditions = json.as_ref().and_then(|json| json.get("conditions"));
+    state || conditions.is_none_or(|conditions| hidden.iter().any(|name| mentions(conditions, name)))
 }
 
 /// Whether `name` stands anywhere in `node`, as an operator or a text.

@@ -8,6 +8,9 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::raw::call;
+use crate::stdio::Pipe;
+
 /// A directory with policies for the server `files`, whose tools are captured.
 struct Desk {
     dir: TempDir,
@@ -161,7 +164,7 @@ fn a_request_is_explained_policy_by_policy() {
     let (code, _, err) = desk.policy(&["explain", "--case", "reeds"]);
     assert!(code == 2 && err.contains("no case `reeds`") && err.contains("opens, reads"), "{err}");
     let (code, _, err) = desk.policy(&["explain"]);
-    assert!(code == 2 && err.contains("--tool, --method or --case"), "{err}");
+    assert!(code == 2 && err.contains("--tool, --method, --case or --decision"), "{err}");
 }
 
 #[test]
@@ -243,4 +246,93 @@ fn formatting_keeps_comments_and_meaning_and_checks_without_writing() {
     let (code, _, err) = desk.policy(&["format"]);
     assert!(code == 2 && err.contains("p.cedar can't be formatted"), "{err}");
     assert_eq!(desk.read("policies/p.cedar"), "permit (");
+}
+
+#[test]
+fn a_real_logs_decisions_are_explained_and_held_against_other_policies() {
+    let binary = env!("CARGO_BIN_EXE_chancery");
+    let all = "@id(\"all\") permit (principal, action, resource);\n";
+    let forbid = "@id(\"no-write\") @reason(\"Nothing is written.\")\nforbid (principal, action == Mcp::Action::\"demo/write_file\", resource);\n";
+    let mut pipe = Pipe::start(&format!("{all}{forbid}"), "", &[binary, "demo-server"]);
+    pipe.handshake("2025-11-25");
+    pipe.send(&call(2, "read_file", r#"{"path":"a.txt"}"#));
+    pipe.receive();
+    pipe.send(&call(3, "write_file", r#"{"path":"a","content":"x"}"#));
+    let denied = pipe.receive();
+    let id = denied["error"]["data"]["decisionId"].as_str().unwrap().to_owned();
+    let log = pipe.dir().join("log").display().to_string();
+
+    let desk = Desk::new();
+    let server = ["--server", "demo", "--", binary, "demo-server"];
+    let run = |args: &[&str]| desk.policy(&args.iter().copied().chain(server).collect::<Vec<_>>());
+    let diff = |new: &str, more: &[&str]| {
+        desk.write("old.cedar", &format!("{all}{forbid}"));
+        fs::create_dir_all(desk.dir.path().join("new")).unwrap();
+        desk.write("new/p.cedar", new);
+        let args = ["diff", "old.cedar", "new", "--log", &log, "--json"];
+        let (code, out, err) = run(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>());
+        assert!(!out.is_empty(), "{err}");
+        (code, json(&out))
+    };
+    let (code, same) = diff(&format!("// moved\n{forbid}{all}"), &[]);
+    assert_eq!(
+        (code, &same["log"]["wouldFlip"], &same["log"]["couldFlip"]),
+        (0, &0.into(), &0.into()),
+        "{same}"
+    );
+    assert!(same["log"]["same"].as_u64().unwrap() >= 3 && same["changed"] == serde_json::json!([]), "{same}");
+    let (code, open) = diff(all, &[]);
+    assert_eq!(
+        (code, &open["removed"], &open["log"]["wouldFlip"]),
+        (1, &serde_json::json!(["no-write"]), &1.into()),
+        "{open}"
+    );
+    assert_eq!(
+        (&open["log"]["flips"][0]["decision"], &open["log"]["flips"][0]["was"]),
+        (&id.as_str().into(), &"deny".into())
+    );
+    let keys = "@id(\"keys\") forbid (principal, action == Mcp::Action::\"demo/read_file\", resource) when { context.input.path like \"*.key\" };\n";
+    let (code, could) = diff(&format!("{all}{forbid}{keys}"), &[]);
+    assert_eq!(
+        (code, &could["log"]["wouldFlip"], &could["log"]["couldFlip"]),
+        (0, &0.into(), &1.into()),
+        "{could}"
+    );
+    assert_eq!(diff(&format!("{all}{forbid}{keys}"), &["--deny-possible"]).0, 1);
+
+    let (code, out, err) = run(&["explain", "--log", &log, "--decision", &id]);
+    assert_eq!(code, 0, "{err}");
+    for part in
+        ["deny (forbidden)", "forbid `no-write` holds", "test.cedar:3:1", "give them with", "--args JSON"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let arguments = r#"{"path":"a","content":"x"}"#;
+    let (_, out, _) = run(&["explain", "--log", &log, "--decision", &id, "--args", arguments]);
+    assert!(
+        out.contains("can't be told") && out.contains("asked again: deny (forbidden), by `no-write`"),
+        "{out}"
+    );
+    let (code, _, err) = run(&["explain", "--log", &log, "--decision", "none"]);
+    assert!(code == 2 && err.contains("the log has no decision `none`"), "{err}");
+}
+
+#[test]
+fn what_other_policies_change_is_told_by_ids_and_cases() {
+    let desk = Desk::new();
+    fs::create_dir(desk.dir.path().join("new")).unwrap();
+    for name in ["tools.json", "p.cases.yaml"] {
+        desk.write(&format!("new/{name}"), &desk.read(&format!("policies/{name}")));
+    }
+    desk.write("new/p.cedar", POLICIES);
+    let (code, out, err) = desk.policy(&["diff", "policies", "new"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("the policies are the same\n") && out.contains("0 of 5 cases flip"), "{out}");
+    let wider =
+        POLICIES.replace(" && !(context.input.path like \"*..*\")", "").replace("\"open\"", "\"opens\"");
+    desk.write("new/p.cedar", &wider);
+    let (code, out, err) = desk.policy(&["diff", "policies", "new"]);
+    assert_eq!(code, 1, "{err}");
+    insta::assert_snapshot!(out);
+    assert_eq!(desk.policy(&["diff", "policies", "nowhere"]).0, 2);
 }

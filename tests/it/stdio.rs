@@ -66,6 +66,11 @@ impl Pipe {
         Self { child, lines, said: Some(said), dir }
     }
 
+    /// Where its configuration, its policies and its log are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// In front of a shell script, with its handshake done.
     fn puppet(end: &str, more: &str) -> Self {
         let mut pipe = Self::start(PERMIT_ALL, more, &["sh", "-c", &script(end)]);

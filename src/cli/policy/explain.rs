@@ -1,10 +1,11 @@
 //! `chancery policy explain`: one request, and what each policy makes of it. Exit code 0 whatever the decision is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::given::{Given, cases, compiled};
+use super::past::{records, told};
 use super::story::{Story, text};
 use super::verdict::{judge, request};
 use super::{json, print};
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TOOL", conflicts_with = "method")]
     tool: Option<String>,
     /// The call's arguments, as JSON.
-    #[arg(long, value_name = "JSON", requires = "tool")]
+    #[arg(long, value_name = "JSON")]
     args: Option<String>,
     /// In place of a tool: an MCP method, or `session/open`.
     #[arg(long)]
@@ -54,6 +55,12 @@ pub(crate) struct Args {
     /// Case file for --case; by default the `*.cases.yaml` beside the policies.
     #[arg(long, value_name = "FILE", requires = "case")]
     cases: Vec<PathBuf>,
+    /// In place of all these: this decision of the log at --log, under the policies that are archived there.
+    #[arg(long, value_name = "ID", requires = "log", conflicts_with_all = ["tool", "method", "case"])]
+    decision: Option<String>,
+    /// Directory of a log, for --decision.
+    #[arg(long, value_name = "DIR", requires = "decision")]
+    log: Option<PathBuf>,
     /// Policy file or directory; by default those of the configuration, else `policies`. May be given more than once.
     #[arg(long, value_name = "DIR")]
     policies: Vec<PathBuf>,
@@ -66,9 +73,12 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    if let (Some(dir), Some(id)) = (&args.log, &args.decision) {
+        return recorded(args, dir, id);
+    }
     if args.tool.is_none() && args.method.is_none() && args.case.is_none() {
         return Err(Failure::misuse(miette::miette!(
-            help = "name it with --tool, --method or --case",
+            help = "name it with --tool, --method, --case or --decision",
             "which request is meant is not said"
         )));
     }
@@ -86,6 +96,24 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             false => format!("{}: {}", request(case), text(&verdict.explanation)),
         })?;
     }
+    Ok(Exit::Done)
+}
+
+/// One decision of a log.
+fn recorded(args: &Args, dir: &Path, id: &str) -> Result<Exit, Failure> {
+    let records = records(dir)?;
+    let Some(decision) = records.decisions.iter().find(|decision| decision.decision_id == id) else {
+        let help = "take the id from the denial (`decisionId`), a trace, or the log";
+        return Err(Failure::misuse(miette::miette!(help = help, "the log has no decision `{id}`")));
+    };
+    let catalogue = args.given.find(&args.policies)?.catalogue;
+    let told = told(&records, decision, &catalogue, args.args.as_deref());
+    print(&match args.json {
+        true => json(
+            &serde_json::json!({ "decision": decision.decision_id, "effect": decision.effect, "told": told }),
+        )?,
+        false => told,
+    })?;
     Ok(Exit::Done)
 }
 

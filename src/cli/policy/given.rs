@@ -12,7 +12,7 @@ use crate::cli::run::server;
 use crate::cli::{Failure, block_on};
 use crate::config::{CaseFile, Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
-use crate::policy::{Catalogue, Engine, Provable};
+use crate::policy::{ArgumentRules, Catalogue, Engine, Provable};
 use crate::proxy::config::{HttpConfig, ServerConfig, ServerKind};
 
 /// The file of captured tools beside policies: a lock file, as `chancery policy lock` writes it.
@@ -21,8 +21,9 @@ pub(super) const TOOLS: &str = "tools.json";
 /// Where the tools are from.
 #[derive(Debug, clap::Args)]
 pub(super) struct Given {
-    /// File of captured tools; by default `tools.json` beside the policies, where there is one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "command"])]
+    /// File of captured tools; by default `tools.json` beside the policies, where there is one. With a configuration, in
+    /// place of its servers' own.
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
     tools: Option<PathBuf>,
     /// Configuration file: its policies, and its servers' tools as they are approved, were seen last, or are now.
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
@@ -55,7 +56,14 @@ impl Given {
         if let Some(file) = &self.config {
             let env = Environment::process();
             let config = Config::load(file, Purpose::Run, &env).map_err(Failure::misuse)?;
-            let catalogue = block_on(app::known_tools(&config, &env))?.map_err(start)?;
+            let catalogue = match &self.tools {
+                None => block_on(app::known_tools(&config, &env))?.map_err(start)?,
+                Some(file) => {
+                    let rules = config.servers.values();
+                    let rules = rules.map(|server| (server.name.clone(), server.arguments.clone())).collect();
+                    Catalogue { rules, ..captured_tools(file)? }
+                }
+            };
             let shadow = if asked.is_empty() { config.shadow_policies } else { Vec::new() };
             let provable = Some(app::policies::provable(&config.admission));
             return Ok(Found { policies: or(config.policies), shadow, provable, catalogue });
@@ -96,7 +104,7 @@ pub(super) fn server_at(name: Option<ServerName>, command: Vec<String>) -> Resul
         )));
     };
     let http = HttpConfig { url, headers: BTreeMap::new(), spiffe_ids: Vec::new() };
-    Ok(ServerConfig { name, kind: ServerKind::Http(http) })
+    Ok(ServerConfig { name, kind: ServerKind::Http(http), arguments: ArgumentRules::default() })
 }
 
 /// The file of captured tools that belongs to a policy file or directory.

@@ -3,12 +3,14 @@
 mod approve;
 mod check;
 mod definitions;
+mod diff;
 mod explain;
 mod first_cases;
 mod format;
 mod given;
 mod init;
 mod lock;
+mod past;
 mod schema;
 mod story;
 mod test;
@@ -40,6 +42,8 @@ enum Command {
     Test(test::Args),
     /// Say of one request what each policy makes of it, and which condition did not hold.
     Explain(explain::Args),
+    /// See what other policies change: by their ids, in cases, and in the decisions of a log.
+    Diff(diff::Args),
     /// Lay policy files out as Cedar's own formatter does.
     Format(format::Args),
     /// Print the Cedar schema for a real server's tools.
@@ -58,6 +62,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Format(args) => format::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(args),

@@ -1,0 +1,212 @@
+//! Decisions of a log: what its record tells of one, and what other policies would have said of all.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::story::{excerpt, text};
+use crate::app::records::{LoggedDecision, Records, RecordsError};
+use crate::cli::Failure;
+use crate::cli::report::with_help;
+use crate::domain::clock::Timestamp;
+use crate::domain::digest::{Salt, Sha256Digest};
+use crate::domain::evidence::EvidenceKind;
+use crate::policy::{
+    Action, Catalogue, Considered, Direction, Engine, Hindsight, Outcome, Query, Recorded, SessionFacts,
+};
+
+/// The records of a log.
+pub(super) fn records(dir: &Path) -> Result<Records, Failure> {
+    Records::read(dir).map_err(|error| {
+        let help = match error {
+            RecordsError::Read { .. } => "name the directory of a log: the one that holds log.json",
+            RecordsError::Record { .. } => "see what else is wrong with it: chancery verify",
+        };
+        with_help(&error, help)
+    })
+}
+
+/// What a decision asked for; none where its record does not have it whole.
+fn action(decision: &LoggedDecision) -> Option<Action<'_>> {
+    let whole = |text: &str| !text.contains("… sha256:");
+    if !whole(&decision.action) || !whole(&decision.resource) || decision.removed.is_some() {
+        return None;
+    }
+    let own = decision.resource.strip_prefix(&decision.server).and_then(|rest| rest.strip_prefix('/'));
+    let from = if decision.from == "server" { Direction::Server } else { Direction::Client };
+    Some(match (decision.action.as_str(), decision.method.as_deref()) {
+        ("session/open", _) => Action::SessionOpen,
+        (_, Some("tools/call")) => Action::ToolCall { name: own?, arguments: None },
+        (method, _) => Action::Method { method, target: own, from },
+    })
+}
+
+/// What came of the decisions of a log under other policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Past {
+    /// They would say the same.
+    Same,
+    /// They would say the other thing.
+    Flips,
+    /// It depends on what is not recorded.
+    Open,
+    /// No policies decided it, or its record does not tell what was asked.
+    Elsewhere,
+}
+
+/// Looks back at decisions.
+pub(super) struct Hindsights<'a> {
+    records: &'a Records,
+    engine: &'a Engine,
+    /// The enforced policies of the sets that decided.
+    sets: HashMap<Sha256Digest, Vec<(Sha256Digest, bool)>>,
+}
+
+impl<'a> Hindsights<'a> {
+    pub(super) fn new(records: &'a Records, engine: &'a Engine) -> Self {
+        Self { records, engine, sets: HashMap::new() }
+    }
+
+    /// What the policies would have said of this one.
+    pub(super) fn of(&mut self, decision: &LoggedDecision) -> Past {
+        let allowed = decision.effect == "allow";
+        let reason = decision.deny_reason.as_deref();
+        let ruled = ["forbidden", "not_permitted", "forbid_error", "no_policy"];
+        if !allowed && !reason.is_some_and(|reason| ruled.contains(&reason)) {
+            return Past::Elsewhere;
+        }
+        let (Some(action), Some(facts)) = (action(decision), self.records.facts(decision)) else {
+            return Past::Elsewhere;
+        };
+        let Some(now) = Timestamp::parse_rfc3339(&decision.time) else { return Past::Elsewhere };
+        let held = self.held(decision, reason);
+        let (state, state_known) = decision.state();
+        let hindsight = self.engine.hindsight(&Recorded {
+            session: &self.engine.session_principal(&facts),
+            action,
+            now,
+            state: &state,
+            state_known,
+            groups_known: facts.evidence != EvidenceKind::Oidc,
+            session_known: self.records.was_opened(decision),
+            held: &held,
+        });
+        match (hindsight, allowed) {
+            (Hindsight::Allow, true) | (Hindsight::Deny, false) => Past::Same,
+            (Hindsight::Allow, false) | (Hindsight::Deny, true) => Past::Flips,
+            (Hindsight::Open, _) => Past::Open,
+        }
+    }
+
+    /// Which policies held, as far as the record tells.
+    fn held(&mut self, decision: &LoggedDecision, reason: Option<&str>) -> HashMap<Sha256Digest, bool> {
+        let set = self.sets.entry(decision.policy_set).or_insert_with(|| {
+            self.records.sources(&decision.policy_set).map(|sources| sources.enforced()).unwrap_or_default()
+        });
+        let mut held = HashMap::new();
+        match reason {
+            // Cedar names every permit that held; no forbid did.
+            None => held.extend(set.iter().map(|(digest, _)| (*digest, false))),
+            Some("not_permitted") => held.extend(set.iter().map(|(digest, _)| (*digest, false))),
+            _ => {}
+        }
+        let named = decision.policies.iter().chain(decision.failures.iter().map(|failure| &failure.policy));
+        let forbids = |digest: &Sha256Digest| set.iter().any(|(other, forbid)| other == digest && *forbid);
+        for policy in named {
+            // A forbid that failed denied as one that holds does; a permit that failed did not hold.
+            let failed = decision.failures.iter().any(|failure| failure.policy.sha256 == policy.sha256);
+            held.insert(policy.sha256, !failed || forbids(&policy.sha256));
+        }
+        held
+    }
+}
+
+/// What the log tells of one decision, and what the policies of then make of it again, where that can be asked.
+pub(super) fn told(
+    records: &Records,
+    decision: &LoggedDecision,
+    catalogue: &Catalogue,
+    arguments: Option<&str>,
+) -> String {
+    let effect = match &decision.deny_reason {
+        Some(reason) => format!("{} ({reason})", decision.effect),
+        None => decision.effect.clone(),
+    };
+    let mut out = format!(
+        "{} at {}\n{}: {} on {}: {effect}\n",
+        decision.decision_id, decision.time, decision.principal, decision.action, decision.resource
+    );
+    for failure in &decision.failures {
+        out.push_str(&format!("  `{}`: {}\n", failure.policy.id, failure.message));
+    }
+    let Some(sources) = records.sources(&decision.policy_set) else {
+        out.push_str(&format!(
+            "its policies are not archived with the log as they were: {}\n",
+            decision.policy_set
+        ));
+        return out;
+    };
+    out.push_str(&format!("decided by policy set {}, as archived with the log\n", decision.policy_set));
+    for place in sources.places() {
+        if decision.policies.iter().any(|policy| policy.sha256 == place.reference.digest) {
+            out.push('\n');
+            out.push_str(&excerpt(&Considered { place, outcome: Outcome::Holds, clauses: Vec::new() }));
+        }
+    }
+    out.push('\n');
+    let (asked, facts) = (action(decision), records.facts(decision));
+    let (Some(asked), Some(facts)) = (asked, facts) else {
+        out.push_str("the record does not tell what was asked, so it can't be asked again\n");
+        return out;
+    };
+    let asked = match asked {
+        Action::ToolCall { name, .. } => match arguments {
+            Some(arguments) => {
+                out.push_str(
+                    "asked again with the arguments given here; whether the call had the same can't be told: the record has\n\
+                     their salted digest, and the salt is not kept\n",
+                );
+                Action::ToolCall { name, arguments: Some(arguments.as_bytes()) }
+            }
+            None => {
+                out.push_str(
+                    "conditions can't be evaluated again without the call's arguments, which are not recorded: give them with\n\
+                     --args JSON\n",
+                );
+                return out;
+            }
+        },
+        other => other,
+    };
+    let Ok((engine, _warnings)) = Engine::compile(&sources, catalogue) else {
+        out.push_str("the policies of then do not fit the tools that are known here: give those of then with --tools FILE\n");
+        return out;
+    };
+    if engine.schema_digest() != decision.schema {
+        out.push_str(
+            "the tools that are known here are not those of then; what follows may differ for that\n",
+        );
+    }
+    out.push_str(&unrecorded(decision, &facts));
+    let now = Timestamp::parse_rfc3339(&decision.time).unwrap_or(Timestamp::from_secs(0));
+    let (state, _) = decision.state();
+    let session = engine.session_principal(&facts);
+    let salt = Salt::from_bytes([0; 16]);
+    let query = Query { session: &session, action: asked, now, state: &state, salt: &salt };
+    out.push_str(&format!("asked again: {}", text(&engine.explain(&query))));
+    out
+}
+
+/// What the answer may be missing.
+fn unrecorded(decision: &LoggedDecision, facts: &SessionFacts) -> String {
+    let mut missing = Vec::new();
+    if facts.evidence == EvidenceKind::Oidc {
+        missing.push("the groups of bearer tokens");
+    }
+    if facts.evidence == EvidenceKind::Peer {
+        missing.push("the executable's path");
+    }
+    if decision.age().is_none() {
+        missing.push("counters and labels, as no policy could see them");
+    }
+    if missing.is_empty() { String::new() } else { format!("not recorded: {}\n", missing.join("; ")) }
+}
