@@ -293,6 +293,7 @@ impl Records {
             client_version: client.map(|client| client.version),
             executable: None,
             groups,
+            claims: Arc::default(),
         })
     }
 

@@ -156,6 +156,9 @@ fn unknown(compiled: &Compiled, recorded: &Recorded<'_>) -> bool {
     if !recorded.session_known {
         hidden.extend(["client", "source", "transport", "protocol"]);
     }
+    if !recorded.groups_known {
+        hidden.extend(["hasTag", "getTag"]);
+    }
     let json = compiled.policy.to_json().ok();
     let conditions = json.as_ref().and_then(|json| json.get("conditions"));
     state || conditions.is_none_or(|conditions| hidden.iter().any(|name| mentions(conditions, name)))

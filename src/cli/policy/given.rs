@@ -103,7 +103,7 @@ pub(super) fn server_at(name: Option<ServerName>, command: Vec<String>) -> Resul
             "the server has no name that can be taken from its URL"
         )));
     };
-    let http = HttpConfig { url, headers: BTreeMap::new(), spiffe_ids: Vec::new() };
+    let http = HttpConfig { url, headers: BTreeMap::new(), spiffe_ids: Vec::new(), forward_identity: None };
     Ok(ServerConfig { name, kind: ServerKind::Http(http), arguments: ArgumentRules::default() })
 }
 

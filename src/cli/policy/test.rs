@@ -133,24 +133,14 @@ impl<'a> Run<'a> {
     }
 
     fn report(&self) -> Report<'_> {
-        let outcome =
-            |(file, case, verdict): &'_ (&'a CaseFile, &'a Case, Verdict)| -> (usize, Option<String>) {
-                let _unused = file;
-                (case.line(), verdict.missed.as_ref().map(Mistake::to_string))
-            };
-        let cases = self.verdicts.iter().map(|entry| {
-            let (line, missed) = outcome(entry);
-            let (file, case, verdict) = entry;
-            let story = Story::of(&verdict.explanation);
-            CaseReport {
-                file: &file.name,
-                line,
-                name: &case.name,
-                passed: missed.is_none(),
-                missed,
-                listed: verdict.listed,
-                decision: story,
-            }
+        let cases = self.verdicts.iter().map(|(file, case, verdict)| CaseReport {
+            file: &file.name,
+            line: case.line(),
+            name: &case.name,
+            passed: verdict.missed.is_none(),
+            missed: verdict.missed.as_ref().map(Mistake::to_string),
+            listed: verdict.listed,
+            decision: Story::of(&verdict.explanation),
         });
         let uncovered = self.uncovered.iter().map(|place| Uncovered {
             id: &place.reference.id,

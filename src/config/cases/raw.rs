@@ -1,5 +1,7 @@
 //! The shapes of a case file.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -73,6 +75,8 @@ pub(super) struct Principal {
     pub(super) uid: Option<u32>,
     /// Groups, beside those that follow from the name.
     pub(super) groups: Option<Vec<String>>,
+    /// Claims of its bearer token that configuration lets through, each a list of texts.
+    pub(super) claims: Option<BTreeMap<String, Vec<String>>>,
     /// The executable's path.
     pub(super) executable: Option<String>,
     /// What the client says of itself.

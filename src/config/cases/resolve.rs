@@ -86,6 +86,7 @@ impl Resolver<'_> {
             client_version: client.and_then(|client| client.version),
             executable: given.executable,
             groups,
+            claims: Arc::new(given.claims.unwrap_or_default()),
         };
         let sorted = |list: Option<Vec<String>>| -> Vec<Arc<str>> {
             let set: BTreeSet<String> = list.unwrap_or_default().into_iter().collect();
