@@ -95,6 +95,10 @@ struct Alike {
     decision: String,
 }
 
+/// What decisions that are alike have in common: whether they only could flip, what was decided, principal, action and
+/// resource.
+type Kind = (bool, String, String, String, String);
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let both = [args.new.clone(), args.old.clone()];
@@ -109,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let log = log.as_ref().map(|records| {
         let mut hindsights = Hindsights::new(records, &new);
         let mut report = LogReport { decisions: records.decisions.len(), ..LogReport::default() };
-        let mut alike: BTreeMap<(bool, String, String, String, String), (usize, String)> = BTreeMap::new();
+        let mut alike: BTreeMap<Kind, (usize, String)> = BTreeMap::new();
         for decision in &records.decisions {
             let past = hindsights.of(decision);
             *match past {

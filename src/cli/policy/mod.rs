@@ -41,7 +41,7 @@ enum Command {
     /// Hold cases (`*.cases.yaml`) against policies, and see which policies no case decides.
     Test(test::Args),
     /// Say of one request what each policy makes of it, and which condition did not hold.
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     /// See what other policies change: by their ids, in cases, and in the decisions of a log.
     Diff(diff::Args),
     /// Lay policy files out as Cedar's own formatter does.
