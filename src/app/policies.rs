@@ -181,10 +181,11 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let list = fs::read_to_string(root.join("tests/vectors/tools/server-filesystem.json")).unwrap();
         let list: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&list).unwrap();
-        let tool = |entry: &Box<serde_json::value::RawValue>| {
+        let tool = |entry: &serde_json::value::RawValue| {
             ToolDefinition::from_list_entry(entry.get().as_bytes()).unwrap()
         };
-        let tools = Catalogue::of("filesystem".parse().unwrap(), list.iter().map(tool).collect());
+        let tools =
+            Catalogue::of("filesystem".parse().unwrap(), list.iter().map(|entry| tool(entry)).collect());
         for name in ["by-token.cedar", "who-may-open.cedar"] {
             let sources = load(&[root.join("policies/examples").join(name)]).unwrap();
             let (engine, _) = Engine::compile(&sources, &tools).unwrap();

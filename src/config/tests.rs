@@ -1,4 +1,4 @@
-//! What authors write, right and wrong.
+//! What authors write, right and wrong (long: one mistake after the other, easier to read whole).
 
 use std::path::Path;
 use std::time::Duration;

@@ -214,8 +214,9 @@ fn outcome(policy: &Policy, request: &Request, entities: &Entities) -> Outcome {
 
 fn evaluated(place: &PolicyPlace, request: &Request, entities: &Entities) -> Vec<Clause> {
     let Some(text) = place.text.get(place.span.clone()) else { return Vec::new() };
-    let evaluate =
-        |text: &str| text.parse::<Expression>().ok().map(|e| eval_expression(request, entities, &e));
+    let evaluate = |text: &str| {
+        Some(eval_expression(request, entities, &text.parse::<Expression>().ok()?).map_err(Box::new))
+    };
     let mut found = Vec::new();
     for clause in clauses(text) {
         let readable =
