@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
-use serde_yaml::Spanned;
 
-use super::located::{At, range};
+use super::forms::{self, Forms};
+use super::located::At;
 use super::resolve::Resolver;
 use crate::identity::CertificateFiles;
 
@@ -27,46 +27,23 @@ pub(super) struct TlsMapping {
     pub(super) key: Option<At<String>>,
 }
 
+impl<'de> Forms<'de> for Tls {
+    type Word = String;
+    type Mapping = TlsMapping;
+    const EXPECTED: &'static str = "an address and port, or a mapping";
+
+    fn word(address: At<String>) -> Self {
+        Self(TlsMapping { address: Some(address), ..TlsMapping::default() })
+    }
+
+    fn mapping(mapping: TlsMapping) -> Option<Self> {
+        Some(Self(mapping))
+    }
+}
+
 impl<'de> Deserialize<'de> for Tls {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        enum Shape {
-            Address(String),
-            Mapping(Box<TlsMapping>),
-        }
-
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an address and port, or a mapping")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, address: &str) -> Result<Shape, E> {
-                Ok(Shape::Address(address.to_owned()))
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
-                TlsMapping::deserialize(serde::de::value::MapAccessDeserializer::new(map))
-                    .map(|mapping| Shape::Mapping(Box::new(mapping)))
-            }
-        }
-
-        impl<'de> Deserialize<'de> for Shape {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Visitor)
-            }
-        }
-
-        let spanned = Spanned::<Shape>::deserialize(deserializer)?;
-        Ok(Self(match spanned.value {
-            Shape::Mapping(mapping) => *mapping,
-            Shape::Address(value) => {
-                let address = Some(At { value, span: range(spanned.referenced) });
-                TlsMapping { address, ..TlsMapping::default() }
-            }
-        }))
+        forms::read(deserializer)
     }
 }
 

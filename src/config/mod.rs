@@ -15,6 +15,7 @@ mod changes;
 mod diagnostic;
 mod environment;
 mod evidence;
+mod forms;
 mod inputs;
 mod listener;
 mod located;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
-use serde_yaml::Spanned;
 
-use super::located::{At, range};
+use super::forms::{self, Forms};
+use super::located::At;
 use super::texts::Texts;
 
 /// One text or a list of them, or both sets by name.
@@ -21,7 +21,7 @@ pub(super) struct Policies {
 /// Both sets.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PolicySets {
+pub(super) struct PolicySets {
     /// The policies in force: files, or directories whose `*.cedar` files are all taken.
     #[serde(default)]
     active: Texts,
@@ -30,53 +30,27 @@ struct PolicySets {
     shadow: Texts,
 }
 
+impl<'de> Forms<'de> for Policies {
+    type Word = String;
+    type Mapping = PolicySets;
+    const EXPECTED: &'static str = "one text, a list, or `active` and `shadow`";
+
+    fn word(one: At<String>) -> Self {
+        Self { active: Texts(vec![one]), shadow: Texts::default() }
+    }
+
+    fn list(many: Vec<At<String>>) -> Option<Self> {
+        Some(Self { active: Texts(many), shadow: Texts::default() })
+    }
+
+    fn mapping(PolicySets { active, shadow }: PolicySets) -> Option<Self> {
+        Some(Self { active, shadow })
+    }
+}
+
 impl<'de> Deserialize<'de> for Policies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        enum Shape {
-            One(String),
-            Many(Vec<At<String>>),
-            Sets(PolicySets),
-        }
-
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("one text, a list, or `active` and `shadow`")
-            }
-
-            fn visit_str<E>(self, one: &str) -> Result<Shape, E> {
-                Ok(Shape::One(one.to_owned()))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
-                let mut many = Vec::new();
-                while let Some(path) = seq.next_element()? {
-                    many.push(path);
-                }
-                Ok(Shape::Many(many))
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
-                PolicySets::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Shape::Sets)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for Shape {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Visitor)
-            }
-        }
-
-        let spanned = Spanned::<Shape>::deserialize(deserializer)?;
-        let active = |texts| Self { active: Texts(texts), shadow: Texts::default() };
-        Ok(match spanned.value {
-            Shape::One(value) => active(vec![At { value, span: range(spanned.referenced) }]),
-            Shape::Many(many) => active(many),
-            Shape::Sets(PolicySets { active, shadow }) => Self { active, shadow },
-        })
+        forms::read(deserializer)
     }
 }
 

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
-use serde_yaml::Spanned;
 
+use super::forms::{self, Forms};
 use super::inputs::{Breaches, Inputs};
 use super::listener::Tls;
-use super::located::{At, range};
+use super::located::At;
 use super::oidc::Oidc;
 use super::pins::PinWord;
 use super::policies::Policies;
@@ -334,46 +333,23 @@ pub(super) enum LogFormat {
     Json,
 }
 
+impl<'de> Forms<'de> for Identity {
+    type Word = IdentityKind;
+    type Mapping = IdentityMapping;
+    const EXPECTED: &'static str = "`auto`, `spire`, `local` or a mapping";
+
+    fn word(kind: At<IdentityKind>) -> Self {
+        Self(IdentityMapping { kind: Some(kind), ..IdentityMapping::default() })
+    }
+
+    fn mapping(mapping: IdentityMapping) -> Option<Self> {
+        Some(Self(mapping))
+    }
+}
+
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        enum Shape {
-            Word(IdentityKind),
-            Mapping(Box<IdentityMapping>),
-        }
-
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`auto`, `spire`, `local` or a mapping")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Shape, E> {
-                IdentityKind::deserialize(word.into_deserializer()).map(Shape::Word)
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Shape, A::Error> {
-                IdentityMapping::deserialize(serde::de::value::MapAccessDeserializer::new(map))
-                    .map(|mapping| Shape::Mapping(Box::new(mapping)))
-            }
-        }
-
-        impl<'de> Deserialize<'de> for Shape {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Visitor)
-            }
-        }
-
-        let spanned = Spanned::<Shape>::deserialize(deserializer)?;
-        Ok(Self(match spanned.value {
-            Shape::Mapping(mapping) => *mapping,
-            Shape::Word(value) => {
-                let kind = Some(At { value, span: range(spanned.referenced) });
-                IdentityMapping { kind, ..IdentityMapping::default() }
-            }
-        }))
+        forms::read(deserializer)
     }
 }
 
