@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         uid: None,
         executable: None,
         groups: Vec::new(),
+        claims: Default::default(),
     };
     let _ = fuzzed::judged(&facts, schema, arguments);
 });

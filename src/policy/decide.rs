@@ -19,6 +19,9 @@ use super::query::{Action, Direction, Query};
 use super::schema::quoted;
 use super::target::Target;
 
+/// Most places without an exact value that a refusal tells of.
+const MAX_TOLD: usize = 8;
+
 /// See [`Engine::decide`].
 pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
     let arguments = arguments(query);
@@ -116,8 +119,8 @@ impl Asked {
         } else if forbid_failed {
             ruling.deny = Some(DenyReason::ForbidError);
         } else if !observers.is_empty() {
-            let at: Vec<&str> = self.opaque.iter().map(|opaque| opaque.pointer.as_str()).collect();
-            let at = at.join("`, `");
+            let places = self.opaque.iter().map(|opaque| opaque.pointer.as_str());
+            let at = places.take(MAX_TOLD).collect::<Vec<_>>().join("`, `");
             ruling.deny = Some(DenyReason::InvalidInput);
             ruling.failures.push(PolicyFailure {
                 policy: gateway_check(),

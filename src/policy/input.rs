@@ -144,6 +144,15 @@ impl Converter {
         Expr::new_bool(false)
     }
 
+    /// Notes that what stands beside a property has no exact value; in a record within a record nothing of it has.
+    fn hide(&mut self, companion: String) {
+        if self.depth > 1 {
+            self.unknown();
+        } else {
+            self.opaque.push(Opaque { property: companion, pointer: self.pointer() });
+        }
+    }
+
     fn at<T>(&mut self, step: &str, inner: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         self.path.push('/');
@@ -164,7 +173,8 @@ impl Converter {
         if self.depth > 0 && !self.has_room(record.fields.len()) {
             return Ok(self.unknown());
         }
-        self.undeclared(record, members)?;
+        let declared: HashSet<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
+        self.undeclared(record, &declared, members)?;
         let by_name: HashMap<&str, &Json<'_>> = members.iter().map(|(k, v)| (k.as_ref(), v)).collect();
         let mut pairs = Vec::with_capacity(record.fields.len() + 2);
         for field in &record.fields {
@@ -177,7 +187,8 @@ impl Converter {
             self.depth -= 1;
         }
         if record.others && record.field(OTHER).is_none() {
-            let others = members.iter().filter(|(name, _)| record.field(name).is_none()).cloned().collect();
+            let others =
+                members.iter().filter(|(name, _)| !declared.contains(name.as_ref())).cloned().collect();
             pairs.push((OTHER.to_owned(), Expr::new_string(Json::Object(others).canonical())));
         }
         // Names are distinct by construction, so this can't fail.
@@ -189,9 +200,9 @@ impl Converter {
     fn undeclared(
         &mut self,
         record: &Record,
+        declared: &HashSet<&str>,
         members: &[(Cow<'_, str>, Json<'_>)],
     ) -> Result<(), InputError> {
-        let declared: HashSet<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
         let names = members.iter().map(|(name, _)| name.as_ref());
         let mut others = names.filter(|name| !declared.contains(name)).peekable();
         let Some(first) = others.peek().copied() else { return Ok(()) };
@@ -220,6 +231,7 @@ impl Converter {
         value: Option<&Json<'_>>,
         pairs: &mut Vec<(String, Expr)>,
     ) -> Result<(), InputError> {
+        let before = self.opaque.len();
         let value = match (value, &field.default) {
             (None, Some(default)) => Some(default),
             (None, None) if field.required => {
@@ -229,7 +241,6 @@ impl Converter {
             (value, _) => value,
         };
         let null = value == Some(&Json::Null) && field.nullable;
-        let before = self.opaque.len();
         if let Some(value) = value.filter(|_| !null) {
             let converted = self.value(&field.ty, value)?;
             if self.opaque.len() == before || self.depth > 1 {
@@ -240,20 +251,19 @@ impl Converter {
         for suffix in companions(record, field) {
             let name = format!("{}{suffix}", field.name);
             let attribute = match (suffix, value) {
-                (NULL, _) => Expr::new_bool(null),
-                (LENGTH, Some(Json::Array(items))) => {
-                    Expr::new_long(i64::try_from(items.len()).unwrap_or(i64::MAX))
-                }
-                (JSON, Some(array @ Json::Array(_))) => Expr::new_string(array.canonical()),
+                (NULL, _) => Some(Expr::new_bool(null)),
+                (LENGTH, Some(Json::Array(items))) => i64::try_from(items.len()).ok().map(Expr::new_long),
+                (JSON, Some(array @ Json::Array(_))) => Some(Expr::new_string(array.canonical())),
                 // What is said of all of them is not known where one can't be read.
-                (WITHIN | HOSTS, Some(_)) if !exact => {
-                    self.opaque.push(Opaque { property: name, pointer: self.pointer() });
-                    continue;
-                }
-                (WITHIN | HOSTS, Some(Json::Array(items))) => self.together(&field.ty, items),
-                _ => continue,
+                (WITHIN | HOSTS, Some(Json::Array(items))) if exact => self.together(&field.ty, items),
+                (_, None) if exact => continue,
+                _ if null => continue,
+                _ => None,
             };
-            pairs.push((name, attribute));
+            match attribute {
+                Some(attribute) => pairs.push((name, attribute)),
+                None => self.hide(name),
+            }
         }
         Ok(())
     }
@@ -311,17 +321,18 @@ impl Converter {
     }
 
     /// What holds for all paths, URIs or hosts of an array; what can't be read among them is told with the array.
-    fn together(&mut self, ty: &Type, items: &[Json<'_>]) -> Expr {
+    /// `None` where they are too many: an empty set would say that there is none.
+    fn together(&mut self, ty: &Type, items: &[Json<'_>]) -> Option<Expr> {
         let texts: Vec<&str> = items.iter().filter_map(Json::as_str).collect();
         let found: BTreeSet<String> = match ty {
-            _ if !self.has_room(texts.len()) => BTreeSet::new(),
+            _ if !self.has_room(texts.len()) => return None,
             Type::Set(of) if **of == Type::Meant(Meaning::Path) => path::within(&texts),
             Type::Set(of) if **of == Type::Meant(Meaning::Uri) => {
                 texts.into_iter().filter_map(uri::Uri::read).map(|uri| uri.host_name()).collect()
             }
             _ => texts.into_iter().filter_map(host::Host::with_port).map(|(host, _)| host.name).collect(),
         };
-        Expr::new_set(found.into_iter().map(Expr::new_string))
+        Some(Expr::new_set(found.into_iter().map(Expr::new_string)))
     }
 
     /// What a text that is a path, a URI or a host says.

@@ -262,8 +262,11 @@ pub(super) fn place(policy: &Parsed<'_>, id: &str) -> Option<(usize, usize)> {
 
 /// The closest of `known`, if it is close: at most a third of its letters differ.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 4);
-    let measured = known.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    let length = name.chars().count();
+    let limit = (length / 3).clamp(1, 4);
+    // A server chooses how long its tools' names are, and how many there are.
+    let near = known.into_iter().filter(|candidate| candidate.chars().count().abs_diff(length) <= limit);
+    let measured = near.map(|candidate| (distance(name, candidate), candidate));
     measured.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
 }
 

@@ -15,20 +15,22 @@ impl Exact {
     fn of(text: &str) -> Option<Self> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-        let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
+        if !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
+            return Some(Self { negative: false, digits: String::new(), exponent: 0 });
+        }
+        let (minus, exponent) = exponent.strip_prefix('-').map_or((false, exponent), |rest| (true, rest));
+        let exponent = exponent.trim_start_matches('+').trim_start_matches('0');
         if exponent.len() > 18 {
             return None;
         }
-        let mut exponent: i64 = exponent.parse().ok()?;
+        let exponent: i64 = if exponent.is_empty() { 0 } else { exponent.parse().ok()? };
+        let mut exponent = if minus { -exponent } else { exponent };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
         let digits = format!("{whole}{fraction}");
         let kept = digits.trim_end_matches('0');
         exponent = exponent.checked_add(i64::try_from(digits.len() - kept.len()).ok()?)?;
         let kept = kept.trim_start_matches('0');
-        if kept.is_empty() {
-            return Some(Self { negative: false, digits: String::new(), exponent: 0 });
-        }
         Some(Self { negative, digits: kept.to_owned(), exponent })
     }
 
@@ -116,6 +118,9 @@ mod tests {
             ("1e400", Integer::TooLarge),
             ("1e99999999999999999999", Integer::TooLarge),
             ("1e-99999999999999999999", Integer::Fraction),
+            ("0e99999999999999999999", Integer::Exact(0)),
+            ("1e00000000000000000000002", Integer::Exact(100)),
+            ("100e-00000000000000000000002", Integer::Exact(1)),
             ("1.0", Integer::Exact(1)),
             ("12.5e1", Integer::Exact(125)),
             ("1.5", Integer::Fraction),

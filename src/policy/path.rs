@@ -58,6 +58,15 @@ impl<'a> Path<'a> {
                 }
             }
         }
+        // A home directory or a drive, for who takes away the steps before it first.
+        let first = components.first().copied().unwrap_or_default();
+        let drive = match first.as_bytes() {
+            [letter, b':', ..] => letter.is_ascii_alphabetic(),
+            _ => !rooted && first.contains(':'),
+        };
+        if drive || !rooted && !home && first.starts_with('~') {
+            return None;
+        }
         let joined = components.join("/");
         let normal = match (rooted, joined.is_empty()) {
             (true, _) => format!("/{joined}"),

@@ -75,14 +75,26 @@ impl Residuals {
         for condition in self.permits.iter().chain(&self.forbids) {
             collect(condition, &mut atoms);
         }
-        atoms.retain(|found| atom(found) == Truth::OPEN);
+        // Each is judged once: one may cost a million steps.
+        let judged: Vec<(Value, Truth)> = atoms
+            .into_iter()
+            .map(|found| {
+                let truth = atom(&found);
+                (found, truth)
+            })
+            .collect();
+        let (atoms, known): (Vec<_>, Vec<_>) =
+            judged.into_iter().partition(|(_, truth)| *truth == Truth::OPEN);
         if atoms.len() > MAX_ATOMS {
             return true;
         }
         (0_u32..1 << atoms.len()).any(|choice| {
-            let chosen = |wanted: &Value| match atoms.iter().position(|found| *found == *wanted) {
+            let chosen = |wanted: &Value| match atoms.iter().position(|(found, _)| found == wanted) {
                 Some(at) => Truth::known(choice >> at & 1 == 1),
-                None => atom(wanted),
+                None => {
+                    let judged = known.iter().find(|(found, _)| found == wanted);
+                    judged.map_or_else(|| atom(wanted), |(_, truth)| *truth)
+                }
             };
             permitted(&chosen) && !forbidden(&chosen)
         })

@@ -14,6 +14,8 @@ use super::host::{Host, read_port};
 const MAX_BYTES: usize = 8_192;
 /// The schemes of which hosts are names of the internet.
 const WEB: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
+/// The schemes without `//` in which a user stands before an `@`.
+const OF_USERS: [&str; 7] = ["mailto", "sip", "sips", "xmpp", "im", "pres", "acct"];
 
 /// A URI, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,9 @@ impl Uri {
             return None;
         }
         let url = Url::parse(raw).ok().filter(|url| url.scheme() == scheme)?;
+        if after.is_none() && is_address(&scheme, rest) || scheme == "file" && !is_plain_file(tail) {
+            return None;
+        }
         let web = WEB.contains(&scheme.as_str());
         let (userinfo, host, port) = match authority {
             // `http:host`, `http:/host` and `http:///host` name a host for some.
@@ -102,6 +107,23 @@ pub(super) fn record(raw: &str) -> Option<Expr> {
         pairs.push((name.to_owned(), Expr::new_string(text)));
     }
     Expr::new_record(pairs).ok()
+}
+
+/// Whether a reader that puts a scheme before what has no `//`, or guesses one, finds a host or a user before the first
+/// colon of `scheme:rest`.
+fn is_address(scheme: &str, rest: &str) -> bool {
+    let first = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = first.bytes().all(|byte| byte.is_ascii_digit());
+    scheme.contains('.') || port || first.contains('@') && !OF_USERS.contains(&scheme)
+}
+
+/// Whether the path of a `file` URI leads to the same file decoded and not: empty steps, drives and encoded slashes part
+/// readers.
+fn is_plain_file(tail: &str) -> bool {
+    let path = tail.split(['?', '#']).next().unwrap_or_default();
+    let decoded = decode(&decode(path, |_| true), |_| true);
+    let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+    slashes(&decoded) == slashes(path) && !path.contains("//") && !decoded.contains([':', '|', '\\'])
 }
 
 type Authority = (bool, Option<Host>, Option<u16>);

@@ -1,5 +1,6 @@
 //! Tests of the policy module as a whole, on the real tools of the reference servers.
 
+mod attacks;
 mod compilation;
 mod corpus;
 mod decisions;
