@@ -34,6 +34,7 @@ mod policy_authors;
 mod puppet;
 mod races;
 mod raw;
+mod recipes;
 mod reload;
 mod session_cli;
 mod session_open;
