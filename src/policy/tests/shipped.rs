@@ -6,6 +6,10 @@ fn shipped(text: &str) -> Engine {
     engine(text, &reference())
 }
 
+fn path(path: &str) -> String {
+    format!(r#"{{"path":"{path}"}}"#)
+}
+
 #[test]
 fn the_starter_set_opens_lists_and_reads_for_the_local_user_and_no_more() {
     let engine = shipped(include_str!("../../../policies/starter.cedar"));
@@ -36,8 +40,7 @@ fn the_recipe_of_data_flow_labels_all_but_what_it_exempts_by_name() {
     // Its other servers are not known here.
     let (engine, _dormant) = Engine::compile(&sources, &catalogue).unwrap();
     let labels = |path: &str| {
-        let arguments = format!(r#"{{"path":"{path}"}}"#);
-        let ruling = call(&engine, "filesystem", "read_text_file", &arguments);
+        let ruling = call(&engine, "filesystem", "read_text_file", &self::path(path));
         assert_eq!(effect(&ruling), "allow", "{path}");
         ruling.labels
     };
