@@ -1,12 +1,15 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, reference, trouble, forward, oidc, spire."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, reference, recipes, cedar,
+trouble, forward, oidc, spire."""
 
 import sys
 
+import cedar_cli
 import everything
 import filesystem
 import forward
 import leaks
 import oidc_checks
+import recipes
 import reference
 import spire_checks
 import trouble
@@ -16,6 +19,8 @@ GROUPS = {
     "everything": everything,
     "filesystem": filesystem,
     "reference": reference,
+    "recipes": recipes,
+    "cedar": cedar_cli,
     "trouble": trouble,
     "forward": forward,
     "oidc": oidc_checks,
