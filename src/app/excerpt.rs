@@ -6,6 +6,7 @@ use miette::{
     Severity,
 };
 
+use crate::domain::unseen::{masked, visible};
 use crate::policy::{self, PolicyDiagnostic};
 
 /// Most findings that one line of the log shows.
@@ -31,14 +32,14 @@ fn report(finding: &PolicyDiagnostic) -> Report {
         policy::Severity::Warning => Severity::Warning,
         policy::Severity::Error => Severity::Error,
     };
-    let mut told = MietteDiagnostic::new(finding.message.clone()).with_severity(severity);
+    let mut told = MietteDiagnostic::new(visible(&finding.message)).with_severity(severity);
     if let Some(help) = &finding.help {
-        told = told.with_help(help.clone());
+        told = told.with_help(visible(help));
     }
     match finding.span {
         Some((offset, length)) => {
             let label = LabeledSpan::new(Some("here".to_owned()), offset, length);
-            let source = NamedSource::new(&finding.file, finding.text.to_string());
+            let source = NamedSource::new(&finding.file, masked(&finding.text));
             Report::new(told.with_label(label)).with_source_code(source)
         }
         None => Report::new(told),
@@ -73,5 +74,14 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_where_it_stands_and_nothing_beside_it_reaches_the_terminal() {
+        let text = "// \u{1b}[8m \u{202e}\npermit (principal, action == Mcp::Action::\"tools/lsit\", resource); // \u{1b}[2J\r";
+        let found = Engine::compile(&PolicySources::single("a.cedar", text), &Catalogue::default());
+        let shown = of_policies(&found.unwrap_err());
+        assert!(shown.contains("a.cedar:2:") && shown.contains("tools/lsit"), "{shown}");
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\r']), "{shown:?}");
     }
 }

@@ -20,7 +20,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -28,9 +27,11 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::plain::read_text;
 use super::shown::replace;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
+use crate::domain::unseen::visible;
 use crate::policy::ToolDefinition;
 
 /// The layout that is read and written.
@@ -48,6 +49,17 @@ pub enum LockFileError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// What was approved at first use is kept there, and can't be read.
+    #[error(
+        "{path} holds the approved tool definitions and can't be read: {why}; put it back as it was, or remove it to \
+         approve what the server shows now", path = .path.display()
+    )]
+    Kept {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// It is not what `chancery policy lock` writes.
     #[error("{path} is no lock file: {why}", path = .path.display())]
@@ -80,11 +92,8 @@ impl LockFile {
     /// It can't be read, is no lock file, or a digest is not its definition's.
     pub fn read(path: &Path) -> Result<Self, LockFileError> {
         let failed = |source| LockFileError::Read { path: path.to_owned(), source };
-        let shape = |why: String| LockFileError::Shape { path: path.to_owned(), why };
-        if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
-            return Err(shape("it is larger than 64 MiB".to_owned()));
-        }
-        Self::parse(&fs::read_to_string(path).map_err(failed)?).map_err(shape)
+        let shape = |why: String| LockFileError::Shape { path: path.to_owned(), why: visible(&why) };
+        Self::parse(&read_text(path, MAX_FILE).map_err(failed)?).map_err(shape)
     }
 
     /// Reads its text.
@@ -98,7 +107,8 @@ impl LockFile {
             let server: ServerName = server.parse().map_err(|error| format!("{error}"))?;
             let mut tools = Vec::with_capacity(entries.0.len());
             for (name, entry) in entries.0 {
-                let tool = ToolDefinition::from_list_entry(entry.definition.get().as_bytes());
+                // Laid out it may be larger than a definition may be.
+                let tool = ToolDefinition::from_list_entry(compact(entry.definition.get()).as_bytes());
                 let tool = tool.map_err(|error| format!("`{server}/{name}`: {error}"))?;
                 if tool.name != name {
                     return Err(format!("`{server}/{name}` has the definition of `{}`", tool.name));
@@ -140,9 +150,13 @@ impl LockFile {
     /// Writes it whole in the place of what is there.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it can't be written, or is too large to be read again.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        replace(path, self.text().as_bytes(), 0o644)
+        let text = self.text();
+        if text.len() as u64 > MAX_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it would be larger than 64 MiB"));
+        }
+        replace(path, text.as_bytes(), 0o644)
     }
 }
 
@@ -188,6 +202,25 @@ fn laid_out(json: &str, indent: usize) -> String {
             ':' => out.push_str(": "),
             c => out.push(c),
         }
+    }
+    out
+}
+
+/// JSON without the blanks between its parts.
+fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for c in json.chars() {
+        if quoted {
+            quoted = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+        } else {
+            quoted = c == '"';
+            if matches!(c, ' ' | '\t' | '\n' | '\r') {
+                continue;
+            }
+        }
+        out.push(c);
     }
     out
 }
@@ -279,5 +312,15 @@ mod tests {
             let why = LockFile::parse(&text).unwrap_err();
             assert!(why.contains(part), "{part}: {why}");
         }
+    }
+
+    #[test]
+    fn a_definition_that_grows_when_it_is_laid_out_is_read_back_all_the_same() {
+        let deep = format!("{}{}{}", "[".repeat(55), vec!["1"; 20_000].join(","), "]".repeat(55));
+        let json = format!(r#"{{"name":"a","description":"\\\" {{ , ","inputSchema":{{"x":{deep}}}}}"#);
+        let tool = ToolDefinition::from_list_entry(json.as_bytes()).unwrap();
+        let lock = LockFile { servers: [("files".parse().unwrap(), vec![tool])].into() };
+        assert!(lock.text().len() > 1024 * 1024);
+        assert_eq!(LockFile::parse(&lock.text()).unwrap(), lock);
     }
 }

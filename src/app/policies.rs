@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::plain::{read_found, read_text};
 use crate::admission;
 use crate::attest::PolicySource;
 use crate::config::CASE_FILES;
@@ -13,6 +14,8 @@ use crate::policy::{Engine, PolicySources, Provable, SourceFile};
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Most policy files.
 const MAX_FILES: usize = 10_000;
+/// All of them, in bytes.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Why policies can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +28,11 @@ pub enum PolicyFilesError {
         /// Why.
         source: io::Error,
     },
-    /// A file lost all that it held.
-    #[error("{path} is empty and was not; if that is meant, remove it or leave a comment in it", path = .path.display())]
+    /// A file, or a directory among others, lost all that it held.
+    #[error(
+        "{path} is empty and was not; if that is meant, remove it (a directory: from the configuration too) or leave a \
+         comment in it", path = .path.display()
+    )]
     Emptied {
         /// Which.
         path: PathBuf,
@@ -47,20 +53,27 @@ pub enum PolicyFilesError {
 /// # Errors
 /// The first path that can't be read whole.
 pub fn load(paths: &[PathBuf]) -> Result<PolicySources, PolicyFilesError> {
-    let mut files = Vec::new();
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    let mut take = |path: &Path, read: fn(&Path, u64) -> io::Result<String>| {
+        let file = read_file(path, read)?;
+        bytes += file.text.len();
+        files.push(file);
+        let what = match (files.len() > MAX_FILES, bytes > MAX_BYTES) {
+            (true, _) => "this is more than 10,000 policy files",
+            (_, true) => "with it the policies are larger than 256 MiB",
+            _ => return Ok(()),
+        };
+        Err(PolicyFilesError::TooMuch { path: path.to_owned(), what })
+    };
     for path in paths {
-        let read = |source| PolicyFilesError::Read { path: path.clone(), source };
-        if !fs::metadata(path).map_err(read)?.is_dir() {
-            files.push(read_file(path)?);
+        let failed = |source| PolicyFilesError::Read { path: path.clone(), source };
+        if !fs::metadata(path).map_err(failed)?.is_dir() {
+            take(path, read_text)?;
             continue;
         }
-        for file in policy_files(path).map_err(read)? {
-            files.push(read_file(&file)?);
+        for file in policy_files(path).map_err(failed)? {
+            take(&file, read_found)?;
         }
-    }
-    if files.len() > MAX_FILES {
-        let path = paths.first().cloned().unwrap_or_default();
-        return Err(PolicyFilesError::TooMuch { path, what: "more than 10,000 policy files" });
     }
     Ok(PolicySources { files })
 }
@@ -94,12 +107,12 @@ fn files(directory: &Path, suffix: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_file(path: &Path) -> Result<SourceFile, PolicyFilesError> {
-    let read = |source| PolicyFilesError::Read { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(read)?.len() > MAX_FILE {
-        return Err(PolicyFilesError::TooMuch { path: path.to_owned(), what: "larger than 4 MiB" });
-    }
-    let text = fs::read_to_string(path).map_err(read)?;
+fn read_file(
+    path: &Path,
+    read: fn(&Path, u64) -> io::Result<String>,
+) -> Result<SourceFile, PolicyFilesError> {
+    let failed = |source| PolicyFilesError::Read { path: path.to_owned(), source };
+    let text = read(path, MAX_FILE).map_err(failed)?;
     Ok(SourceFile { name: path.display().to_string().into(), text: text.into() })
 }
 
@@ -117,7 +130,15 @@ pub(super) fn reload(paths: &[PathBuf], before: &PolicySources) -> Result<Policy
             return Err(PolicyFilesError::Emptied { path: PathBuf::from(&*file.name) });
         }
     }
-    Ok(now)
+    // A file system that is gone leaves an empty directory. What is left of the set then may permit more than the whole.
+    let within = |sources: &PolicySources, dir: &Path| {
+        sources.files.iter().any(|file| Path::new(&*file.name).parent() == Some(dir))
+    };
+    let lost = |dir: &&PathBuf| within(before, dir) && !within(&now, dir);
+    match paths.iter().find(lost).filter(|_| !now.files.is_empty()) {
+        Some(path) => Err(PolicyFilesError::Emptied { path: path.clone() }),
+        None => Ok(now),
+    }
 }
 
 /// What bearer tokens can prove to policies under this configuration.
@@ -174,6 +195,39 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(reload(&policies, &before).unwrap().files.is_empty());
         assert!(reload(&[dir.path().join("gone")], &before).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_forbids_that_is_gone_does_not_leave_the_permits_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["permits", "forbids"].map(|name| dir.path().join(name));
+        for path in &paths {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("a.cedar"), "// some").unwrap();
+        }
+        let before = load(&paths).unwrap();
+        fs::remove_file(paths[1].join("a.cedar")).unwrap();
+        assert!(matches!(reload(&paths, &before), Err(PolicyFilesError::Emptied { .. })));
+        assert!(reload(&paths[..1], &before).is_ok(), "it is configured no more");
+        fs::write(paths[1].join("why.cedar"), "// none for now").unwrap();
+        assert!(reload(&paths, &before).is_ok());
+        fs::remove_file(paths[0].join("a.cedar")).unwrap();
+        fs::remove_file(paths[1].join("why.cedar")).unwrap();
+        assert!(reload(&paths, &before).unwrap().files.is_empty(), "no policy at all permits nothing");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_in_a_directory_is_an_error_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            std::process::Command::new("mkfifo").arg(dir.path().join("a.cedar")).status().unwrap().success()
+        );
+        let error = load(&[dir.path().to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("no plain file"), "{error}");
+        fs::remove_file(dir.path().join("a.cedar")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join("a.cedar")).unwrap();
+        assert!(load(&[dir.path().to_owned()]).is_err());
+        assert!(load(&["/dev/zero".into()]).is_err());
     }
 
     #[test]

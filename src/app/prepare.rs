@@ -93,7 +93,7 @@ pub async fn live_tools(config: &Config, server: &ServerConfig) -> Result<Vec<To
 /// What is approved on disk, by server: nothing is asked.
 ///
 /// # Errors
-/// The lock file is needed and can't be used.
+/// The lock file, or what was approved at first use, is needed and can't be used.
 pub(super) fn approved(
     servers: &BTreeMap<ServerName, ServerConfig>,
     pins: &Pins,
@@ -102,10 +102,15 @@ pub(super) fn approved(
     let locked = servers.keys().any(|server| pins.of(server) == Pin::Lock);
     let mut lock = if locked { LockFile::read(&pins.lock_file)? } else { LockFile::default() };
     let of = |server: &ServerConfig| match pins.of(&server.name) {
-        Pin::Lock => lock.servers.remove(&server.name),
-        Pin::FirstUse | Pin::Off => shown.load(server),
+        Pin::Lock => Ok(lock.servers.remove(&server.name)),
+        Pin::FirstUse => shown.load(server),
+        // Nothing is held to it.
+        Pin::Off => Ok(shown.load(server).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the server showed last is left aside");
+            None
+        })),
     };
-    let found = servers.values().map(of).collect::<Vec<_>>();
+    let found = servers.values().map(of).collect::<Result<Vec<_>, _>>()?;
     Ok(servers.keys().zip(found).filter_map(|(name, tools)| Some((name.clone(), tools?))).collect())
 }
 
@@ -179,14 +184,19 @@ async fn tools(
     let unknown = |server: &&ServerConfig| {
         asks && config.pins.of(&server.name) != Pin::Lock && !found.contains_key(&server.name)
     };
-    let asked =
-        config.servers.values().filter(unknown).map(|server| async move {
-            (server.name.clone(), ask(server, &config.limits, shown, asker).await)
-        });
-    for (name, tools) in futures_util::future::join_all(asked).await {
+    let asked = config
+        .servers
+        .values()
+        .filter(unknown)
+        .map(|server| async move { (server, probed(server, &config.limits, asker).await) });
+    for (server, tools) in futures_util::future::join_all(asked).await {
+        let name = server.name.clone();
         match tools {
-            Ok(tools) => {
+            Ok(tools) if keeps(server, &tools, config.pins.of(&name), shown) => {
                 found.insert(name, tools);
+            }
+            Ok(_not_kept) => {
+                current.unanswered.insert(name);
             }
             Err(error @ ProbeError::Connect(_)) => return Err(error.into()),
             // It may come up later; its tools are then learned from its first list.
@@ -208,17 +218,13 @@ async fn tools(
     Ok(catalogue(config.servers.keys(), &config.pins, &found, &current))
 }
 
-async fn ask(
-    server: &ServerConfig,
-    limits: &Limits,
-    shown: &Shown,
-    asker: &Asker<'_>,
-) -> Result<Vec<ToolDefinition>, ProbeError> {
-    let tools = probed(server, limits, asker).await?;
-    if let Err(error) = shown.save(server, &tools) {
-        tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept");
-    }
-    Ok(tools)
+/// Keeps what a server showed first; false where it is held to that and it can't be kept: the next start would approve
+/// anew.
+fn keeps(server: &ServerConfig, tools: &[ToolDefinition], pin: Pin, shown: &Shown) -> bool {
+    let Err(error) = shown.save(server, tools) else { return true };
+    let denied = if pin.holds() { ", so its tools are denied" } else { "" };
+    tracing::warn!(server = %server.name, %error, "the tool definitions could not be kept{denied}");
+    !pin.holds()
 }
 
 async fn probed(

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::plain::read_found;
 use crate::attest::{Layout, PREDICATE_PREFIX, PREDICATE_SUFFIX, dsse, policy_file_name};
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
@@ -22,6 +23,8 @@ use crate::policy::{Calls, PolicySources, SessionFacts, SourceFile, State};
 const SCHEMA: &str = "schema.cedarschema";
 /// Largest archived file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Longest line of a log, in bytes; the gateway writes none that is.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// Why a log can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -205,12 +208,23 @@ impl Records {
         for (_, path) in segments {
             let name = path.display().to_string();
             let failed = |source| RecordsError::Read { path: name.clone(), source };
+            // Before it is opened: a pipe would be waited for.
+            if !std::fs::metadata(&path).map_err(failed)?.is_file() {
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")));
+            }
             let mut file = BufReader::new(File::open(&path).map_err(failed)?);
             let (mut line, mut number) = (Vec::new(), 0);
             loop {
                 line.clear();
-                file.read_until(b'\n', &mut line).map_err(failed)?;
-                let Some(record) = line.strip_suffix(b"\n") else { break };
+                let length = (&mut file).take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+                let Some(record) = line.strip_suffix(b"\n") else {
+                    // Room that was made for records to come is full of zeros.
+                    if length as u64 == MAX_LINE && line.iter().any(|byte| *byte != 0) {
+                        let why = "it is longer than any".to_owned();
+                        return Err(RecordsError::Record { path: name, line: number + 1, why });
+                    }
+                    break;
+                };
                 number += 1;
                 read.take(record).map_err(|why| RecordsError::Record {
                     path: name.clone(),
@@ -251,10 +265,7 @@ impl Records {
         let mut files = Vec::new();
         for file in self.sets.get(set)?.iter().filter(|file| file.name != SCHEMA) {
             let path = dir.join(policy_file_name(&file.name, &file.sha256));
-            if std::fs::metadata(&path).ok()?.len() > MAX_FILE {
-                return None;
-            }
-            let text = std::fs::read_to_string(&path).ok()?;
+            let text = read_found(&path, MAX_FILE).ok()?;
             if Sha256Digest::of(text.as_bytes()) != file.sha256 {
                 return None;
             }

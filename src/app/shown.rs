@@ -10,9 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
+use super::lock::LockFileError;
+use super::plain::read_text;
 use crate::domain::digest::Sha256Digest;
+use crate::domain::random;
 use crate::policy::ToolDefinition;
 use crate::proxy::config::{ServerConfig, ServerKind};
+
+/// Largest file, in bytes.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// The directory of these files.
 #[derive(Debug, Clone)]
@@ -26,28 +32,35 @@ impl Shown {
         Self { dir: state_dir.join("tools") }
     }
 
-    /// What `server` has shown last. `None` when it was never seen, or its file is damaged.
-    pub(super) fn load(&self, server: &ServerConfig) -> Option<Vec<ToolDefinition>> {
+    /// What is kept of `server`. `None` when it was never seen.
+    ///
+    /// # Errors
+    /// There is a file, and it can't be read: as if it were not there, whatever the server shows would be approved.
+    pub(super) fn load(&self, server: &ServerConfig) -> Result<Option<Vec<ToolDefinition>>, LockFileError> {
         let path = self.path(server);
-        let text = fs::read_to_string(&path).ok()?;
-        let definitions = serde_json::from_str::<Vec<Box<RawValue>>>(&text).ok().and_then(|entries| {
-            let read = |entry: Box<RawValue>| ToolDefinition::from_list_entry(entry.get().as_bytes()).ok();
-            entries.into_iter().map(read).collect::<Option<Vec<_>>>()
-        });
-        if definitions.is_none() {
-            tracing::warn!(file = %path.display(), "a damaged file of tool definitions is left aside");
-        }
-        definitions
+        let damaged = |why: String| LockFileError::Kept { path: path.clone(), why };
+        let text = match read_text(&path, MAX_FILE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| damaged(error.to_string()))?,
+        };
+        let entries = serde_json::from_str::<Vec<Box<RawValue>>>(&text);
+        let entries = entries.map_err(|error| damaged(error.to_string()))?;
+        let read = |entry: Box<RawValue>| ToolDefinition::from_list_entry(entry.get().as_bytes());
+        let read: Result<Vec<_>, _> = entries.into_iter().map(read).collect();
+        read.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
     /// Keeps what `server` shows now.
     ///
     /// # Errors
-    /// When the directory can't be written.
+    /// When the directory can't be written, or they are too large to be read again.
     pub(super) fn save(&self, server: &ServerConfig, definitions: &[ToolDefinition]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let entries: Vec<&str> = definitions.iter().map(ToolDefinition::entry).collect();
         let text = format!("[{}]\n", entries.join(",\n"));
+        if text.len() as u64 > MAX_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "they are larger than 64 MiB"));
+        }
         replace(&self.path(server), text.as_bytes(), 0o600)
     }
 
@@ -81,8 +94,11 @@ fn reached_by(server: &ServerConfig) -> Sha256Digest {
 /// # Errors
 /// When it can't be written; what was there is then still there.
 pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    // A name that nobody can lay a link under beforehand.
+    let salt = random::bytes::<8>().map_err(io::Error::other)?;
+    let salt: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    temporary.push(format!(".{salt}.tmp"));
     let temporary = PathBuf::from(temporary);
     let written = write(&temporary, text, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -93,7 +109,7 @@ pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
 }
 
 fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }
@@ -118,14 +134,41 @@ mod tests {
     fn definitions_come_back_for_the_same_command_only() {
         let dir = tempfile::tempdir().unwrap();
         let shown = Shown::below(dir.path());
-        assert!(shown.load(&server(&["a", "b"])).is_none());
+        assert_eq!(shown.load(&server(&["a", "b"])).unwrap(), None);
         let raw =
             br#"{"name":"read","inputSchema":{"type":"object","properties":{"path":{"type":"string"}}}}"#;
         let definitions = vec![ToolDefinition::from_list_entry(raw).unwrap()];
         shown.save(&server(&["a", "b"]), &definitions).unwrap();
-        assert_eq!(shown.load(&server(&["a", "b"])), Some(definitions));
-        assert!(shown.load(&server(&["a b"])).is_none());
-        fs::write(shown.path(&server(&["a", "b"])), "[{").unwrap();
-        assert!(shown.load(&server(&["a", "b"])).is_none());
+        assert_eq!(shown.load(&server(&["a", "b"])).unwrap(), Some(definitions));
+        assert_eq!(shown.load(&server(&["a b"])).unwrap(), None);
+    }
+
+    #[test]
+    fn damaged_approvals_are_never_taken_for_none_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = Shown::below(dir.path());
+        let file = shown.path(&server(&["a"]));
+        shown.save(&server(&["a"]), &[]).unwrap();
+        for text in ["", "[{", "[{}]", "null"] {
+            fs::write(&file, text).unwrap();
+            let error = shown.load(&server(&["a"])).unwrap_err();
+            assert!(!error.is_missing() && error.to_string().contains("remove it"), "{error}");
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(shown.load(&server(&["a"])).is_err(), "what can't be read is not what is not there");
+    }
+
+    #[test]
+    fn a_link_laid_beside_a_file_that_is_replaced_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("chancery.lock"), dir.path().join("other"));
+        fs::write(&other, "mine").unwrap();
+        let guessed = dir.path().join(format!("chancery.lock.{}.tmp", std::process::id()));
+        std::os::unix::fs::symlink(&other, &guessed).unwrap();
+        replace(&file, b"text", 0o644).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+        assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "text");
     }
 }

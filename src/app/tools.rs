@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::compiled::{self, Inputs, Made};
 use super::drift::{Drifted, drift};
+use super::held::{merged, tell};
 use super::shown::Shown;
 use crate::attest::predicate::{PolicyCause, PolicySummary, ToolChange, ToolDrift, ToolEffect};
 use crate::attest::{AppendError, Log, Predicate};
@@ -31,8 +32,10 @@ use crate::proxy::config::ServerConfig;
 /// it likes.
 const MOST_CHANGES: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(3600);
-/// Tools that one change names in the operator's log.
-const MOST_TOLD: usize = 8;
+/// How long after a server was first seen its first list may take: what it shows later is no part of that.
+const FIRST_LIST: Duration = Duration::from_secs(300);
+/// Tools of one server that are taken over, and those that are kept in mind as held back.
+const MOST_TOOLS: usize = 4096;
 
 /// What is in force, and what is needed to replace it.
 #[derive(Debug)]
@@ -50,8 +53,8 @@ pub(super) struct Tools {
 #[derive(Debug)]
 pub(super) struct State {
     inputs: Inputs,
-    /// Servers whose first list was not seen to its end yet.
-    open: BTreeSet<ServerName>,
+    /// Servers whose first list was not seen to its end yet, and since when it is waited for.
+    open: BTreeMap<ServerName, Timestamp>,
     /// The digests of tools that differ from what is approved, as they were recorded.
     told: HashMap<ServerName, BTreeMap<String, Option<Sha256Digest>>>,
     changes: HashMap<ServerName, (Timestamp, u32)>,
@@ -62,7 +65,7 @@ impl State {
     /// Begins with these.
     pub(super) fn new(inputs: Inputs) -> Self {
         let alike = inputs.catalogue.lookalikes().into_iter().collect();
-        Self { inputs, open: BTreeSet::new(), told: HashMap::new(), changes: HashMap::new(), alike }
+        Self { inputs, open: BTreeMap::new(), told: HashMap::new(), changes: HashMap::new(), alike }
     }
 
     fn may_change(&mut self, server: &ServerName, now: Timestamp) -> bool {
@@ -200,8 +203,14 @@ impl Tools {
         let mut known = state.inputs.catalogue.servers.get(&server).cloned();
         if known.is_none() && pin == Pin::FirstUse {
             // Another gateway may have seen it first.
-            known = self.servers.get(&server).and_then(|server| self.shown.load(server));
+            let kept = self.servers.get(&server).map_or(Ok(None), |server| self.shown.load(server));
+            known = kept.unwrap_or_else(|error| {
+                tracing::error!(%error, %server, "nothing of the server is approved");
+                Some(Vec::new())
+            });
         }
+        let now = self.clock.now();
+        state.open.retain(|_, since| now.since(*since) < FIRST_LIST);
         match (pin, known) {
             (Pin::Off, known) => {
                 let next = merged(&known.unwrap_or_default(), definitions, complete);
@@ -209,11 +218,11 @@ impl Tools {
             }
             (Pin::FirstUse, None) => {
                 if !complete {
-                    state.open.insert(server.clone());
+                    state.open.insert(server.clone(), now);
                 }
                 self.follow(&mut state, &server, merged(&[], definitions, true), ToolEffect::Approved).await;
             }
-            (Pin::FirstUse, Some(known)) if state.open.contains(&server) => {
+            (Pin::FirstUse, Some(known)) if state.open.contains_key(&server) => {
                 let new = definitions.iter().filter(|tool| known.iter().all(|known| known.name != tool.name));
                 let next = merged(&known, new.cloned().collect(), false);
                 self.follow(&mut state, &server, next, ToolEffect::Approved).await;
@@ -248,6 +257,10 @@ impl Tools {
             tracing::warn!(%server, "tool definitions change too often; the changed ones stay denied");
             return;
         }
+        if next.len() > MOST_TOOLS {
+            tracing::warn!(%server, "more than {MOST_TOOLS} tools; those that are new stay denied");
+            return;
+        }
         let mut catalogue = state.inputs.catalogue.clone();
         catalogue.servers.insert(server.clone(), next);
         catalogue.unanswered.remove(server);
@@ -274,7 +287,15 @@ impl Tools {
                 return;
             }
         };
-        let recorded = match self.record(server, state.inputs.pins.of(server), effect, &drifted).await {
+        let pin = state.inputs.pins.of(server);
+        if let Err(error) = self.keep(server, &engine) {
+            tracing::warn!(%error, %server, "the tool definitions could not be kept");
+            if pin.holds() {
+                // The next start would approve whatever is shown then.
+                return;
+            }
+        }
+        let recorded = match self.record(server, pin, effect, &drifted).await {
             Ok(()) => compiled::announce(&self.log, PolicyCause::Tools, Some(&before), &engine).await,
             Err(error) => Err(error),
         };
@@ -282,7 +303,6 @@ impl Tools {
             tracing::error!(%error, "the policies could not be recorded; the changed tools stay denied");
             return;
         }
-        self.keep(server, &engine);
         self.engines.replace(engine);
         tracing::info!(%server, "the policies were compiled for the server's tools as they are now");
         state.tell_lookalikes(&catalogue);
@@ -290,13 +310,9 @@ impl Tools {
     }
 
     /// Keeps what fits on disk: what does not must not stop the next start.
-    fn keep(&self, server: &ServerName, engine: &Engine) {
+    fn keep(&self, server: &ServerName, engine: &Engine) -> std::io::Result<()> {
         let tools = engine.catalogue().servers.get(server).map(Vec::as_slice).unwrap_or_default();
-        if let Some(config) = self.servers.get(server)
-            && let Err(error) = self.shown.save(config, tools)
-        {
-            tracing::warn!(%error, %server, "the tool definitions could not be kept");
-        }
+        self.servers.get(server).map_or(Ok(()), |config| self.shown.save(config, tools))
     }
 
     /// Leaves what differs from the approved definitions to the gate, which denies it, and tells of it once.
@@ -308,7 +324,11 @@ impl Tools {
         if complete {
             told.clear();
         }
-        told.extend(drifted.iter().map(|d| (d.tool.clone(), digest(d))));
+        for d in &drifted {
+            if told.len() < MOST_TOOLS || told.contains_key(&d.tool) {
+                told.insert(d.tool.clone(), digest(d));
+            }
+        }
         self.recorder.quarantined(server.as_str(), told.len());
         if new.is_empty() {
             return;
@@ -345,44 +365,11 @@ impl Tools {
     }
 }
 
-/// What the operator reads of tools that are held back.
-fn tell(server: &ServerName, pin: Pin, drifted: &[Drifted]) {
-    for tool in drifted.iter().take(MOST_TOLD) {
-        let name = crate::policy::remark(&tool.tool);
-        match tool.kind() {
-            ToolDrift::New => tracing::warn!(%server, tool = name, "a tool that nobody has approved"),
-            ToolDrift::Removed => tracing::warn!(%server, tool = name, "an approved tool is gone"),
-            ToolDrift::Changed => {
-                let places: Vec<String> = tool.places().into_iter().map(|place| place.at).take(4).collect();
-                tracing::warn!(
-                    %server,
-                    tool = name,
-                    at = places.join(", "),
-                    "a tool is not the one that was approved"
-                );
-            }
-        }
-    }
-    let how = match pin {
-        Pin::Lock => "`chancery policy approve` shows what changed and takes it into the lock file",
-        Pin::FirstUse | Pin::Off => "`chancery policy approve` shows what changed and approves it",
-    };
-    tracing::warn!(%server, tools = drifted.len(), "they are denied until they are approved: {how}");
-}
-
 impl CatalogueSink for Tools {
     fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
         Box::pin(self.weigh(learned))
     }
 }
 
-/// A whole list replaces what is known; a page of one replaces the tools that it names.
-fn merged(known: &[ToolDefinition], shown: Vec<ToolDefinition>, complete: bool) -> Vec<ToolDefinition> {
-    let keep = known.iter().filter(|tool| !complete && !shown.iter().any(|new| new.name == tool.name));
-    let mut next: Vec<ToolDefinition> = keep.cloned().collect();
-    next.extend(shown);
-    next.sort_by(|a, b| a.name.cmp(&b.name));
-    // Two that differ under one name both stay: the policies then know no such tool.
-    next.dedup_by(|a, b| a.name == b.name && a.digest == b.digest);
-    next
-}
+#[cfg(test)]
+mod tests;

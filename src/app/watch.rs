@@ -86,12 +86,15 @@ impl Watched {
             text.push_str(&format!("{file:?} "));
             match fs::metadata(&file) {
                 Ok(meta) => text.push_str(&format!(
-                    "{} {} {} {} {}\n",
+                    "{} {} {} {} {} {} {}\n",
                     meta.dev(),
                     meta.ino(),
                     meta.len(),
                     meta.mtime(),
-                    meta.mtime_nsec()
+                    meta.mtime_nsec(),
+                    // Whoever sets the time of a change does not set this one.
+                    meta.ctime(),
+                    meta.ctime_nsec()
                 )),
                 Err(error) => text.push_str(&format!("{:?}\n", error.kind())),
             }

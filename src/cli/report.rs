@@ -6,6 +6,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, Report, SourceCode};
 
 use super::exit::Exit;
 use crate::app::StartError;
+use crate::domain::unseen::{masked, visible};
 use crate::policy::{PolicyDiagnostic, Severity};
 
 /// A failed command.
@@ -83,8 +84,10 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// For printing.
-    pub(crate) fn new(finding: PolicyDiagnostic) -> Self {
-        Self { source: NamedSource::new(&finding.file, finding.text.to_string()), finding }
+    pub(crate) fn new(mut finding: PolicyDiagnostic) -> Self {
+        finding.message = visible(&finding.message);
+        finding.help = finding.help.map(|help| visible(&help));
+        Self { source: NamedSource::new(visible(&finding.file), masked(&finding.text)), finding }
     }
 }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
+use crate::domain::unseen::{masked, visible};
+
 /// The file that is being read.
 #[derive(Debug, Clone)]
 pub(super) struct Source(Arc<NamedSource<String>>);
 
 impl Source {
-    /// Under the name that the user gave it.
-    pub(super) fn new(name: &str, text: String) -> Self {
-        Self(Arc::new(NamedSource::new(name, text).with_language("YAML")))
+    /// Under the name that the user gave it. It is shown on terminals: what would move a cursor there is masked.
+    pub(super) fn new(name: &str, text: &str) -> Self {
+        Self(Arc::new(NamedSource::new(visible(name), masked(text)).with_language("YAML")))
     }
 
     /// Its text.
@@ -34,6 +36,7 @@ pub struct Mistake {
 impl Mistake {
     /// One at `span`.
     pub(super) fn new(source: &Source, span: &Range<usize>, message: String, help: Option<String>) -> Self {
+        let (message, help) = (visible(&message), help.map(|help| visible(&help)));
         Self { source: source.clone(), span: span.clone(), message, help }
     }
 
@@ -132,12 +135,7 @@ impl Mistakes {
     pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let help: String = help.into();
         let help = (!help.is_empty()).then_some(help);
-        self.found.push(Mistake {
-            source: self.source.clone(),
-            span: span.clone(),
-            message: message.into(),
-            help,
-        });
+        self.found.push(Mistake::new(&self.source, span, message.into(), help));
     }
 
     /// Whether there are none yet.

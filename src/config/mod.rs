@@ -166,7 +166,7 @@ impl Config {
         purpose: Purpose,
         env: &Environment,
     ) -> Result<Self, ConfigError> {
-        let mut mistakes = Mistakes::new(Source::new(name, text.to_owned()));
+        let mut mistakes = Mistakes::new(Source::new(name, text));
         let Some(raw) = read(text, &mut mistakes) else {
             return Err(mistakes.finish().err().unwrap_or(ConfigError::NoStateDir));
         };

@@ -20,4 +20,5 @@ pub mod refusal;
 pub mod revision;
 pub mod secret;
 pub mod semconv;
+pub mod unseen;
 pub mod zone;

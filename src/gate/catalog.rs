@@ -62,6 +62,8 @@ pub(super) struct SeenTools {
     lists: u64,
     /// Whether the last of them was seen to its end: what was not in it is gone.
     whole: bool,
+    /// Whether a tool was shown for which there was no room: any that is not here may be it.
+    crowded: bool,
 }
 
 impl SeenTools {
@@ -72,6 +74,7 @@ impl SeenTools {
             return true;
         }
         if self.tools.len() >= MAX_TOOLS {
+            self.crowded = true;
             return false;
         }
         self.tools.insert(name.into(), (digest, self.lists));
@@ -99,7 +102,7 @@ impl SeenTools {
     pub(super) fn is_quarantined(&self, name: &str, compiled: Option<Sha256Digest>) -> bool {
         match self.tools.get(name) {
             Some((seen, _)) => Some(*seen) != compiled,
-            None => self.whole && compiled.is_some(),
+            None => (self.whole || self.crowded) && compiled.is_some(),
         }
     }
 }
@@ -226,6 +229,16 @@ mod tests {
         assert!((0..MAX_TOOLS).all(|n| seen.note(&n.to_string(), digest)));
         assert!(!seen.note("one more", digest));
         assert!(seen.note("0", digest));
+    }
+
+    #[test]
+    fn a_changed_tool_behind_more_tools_than_are_kept_in_mind_is_quarantined_all_the_same() {
+        let mut seen = SeenTools::default();
+        let (old, new) = (Sha256Digest::of(b"old"), Sha256Digest::of(b"new"));
+        assert!((0..MAX_TOOLS).all(|n| seen.note(&n.to_string(), new)));
+        assert!(!seen.is_quarantined("read", Some(old)), "nothing else was seen yet");
+        assert!(!seen.note("read", new));
+        assert!(seen.is_quarantined("read", Some(old)));
     }
 
     #[test]

@@ -238,7 +238,9 @@ impl Shared {
         let reads = engine.state_reads();
         // Held from reading to counting, so that no other session of the principal comes in between.
         let mut account = (reads.lasting() && matter.refuse.is_none()).then(|| self.account.lock());
-        let uncountable = account.as_ref().is_some_and(|account| self.is_uncountable(account, matter));
+        let counts = engine.enforced_reads().lasting();
+        let uncountable =
+            counts && account.as_ref().is_some_and(|account| self.is_uncountable(account, matter));
         let refused = matter.refuse.or_else(|| self.refused(&core, matter, &engine));
         let refused = refused.or(uncountable.then_some(DenyReason::Limited));
         let tool = if let Action::ToolCall { name, .. } = matter.action { Some(name) } else { None };

@@ -107,6 +107,10 @@ impl ToolDefinition {
             _ => None,
         };
         let canonical = entry.canonical();
+        // Read again from where it is kept, it must fit as well.
+        if canonical.len() > MAX_DEFINITION {
+            return Err(DefinitionError::TooLarge("more than 256 KiB"));
+        }
         Ok(Self {
             name: name.to_owned(),
             title: text(&entry, "title"),

@@ -62,6 +62,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         schema_digest: Sha256Digest::of(schema_text.as_bytes()),
         index: Index::new(&policies),
         state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.policy)),
+        enforced_reads: StateReads::of(policies.iter().filter(|c| !c.shadow).map(|c| &c.policy)),
         tools: entries(inputs, catalogue),
         schema_text,
         policies,

@@ -83,6 +83,8 @@ pub struct Engine {
     pub(super) index: Index,
     pub(super) tools: HashMap<ServerName, HashMap<String, ToolEntry>>,
     pub(super) state_reads: StateReads,
+    /// Those of its enforced policies.
+    pub(super) enforced_reads: StateReads,
     /// A candidate set, evaluated beside this one and never enforced.
     pub(super) candidate: Option<Box<Self>>,
 }
@@ -178,6 +180,11 @@ impl Engine {
     pub fn state_reads(&self) -> StateReads {
         let candidate = self.candidate.as_ref().map(|candidate| candidate.state_reads).unwrap_or_default();
         self.state_reads.or(candidate)
+    }
+
+    /// Which parts of the state what is enforced can depend on: nothing of a set or a policy in shadow.
+    pub fn enforced_reads(&self) -> StateReads {
+        self.enforced_reads
     }
 
     /// Warns of the claims, groups and agents that policies name and that no evidence makes: a `forbid` on one

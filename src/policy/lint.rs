@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 use cedar_policy::{ActionConstraint, Policy};
 use serde_json::Value;
 
+use crate::domain::unseen::is_unseen;
+
 use super::compile::find_in;
 use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
 use super::engine::{Engine, ToolEntry};
 use super::rules::Meaning;
+use super::sources::SourceFile;
 use super::types::Type;
 
 /// Words in arguments' names that say that they are a path, a URI or a host.
@@ -27,7 +30,7 @@ const WORDS: [(Meaning, &[&str]); 3] = [
 
 /// See [`Engine::lint`].
 pub(super) fn lint(engine: &Engine) -> Vec<Warning> {
-    let mut found = Vec::new();
+    let mut found = disguised(engine);
     for (statement, compiled) in engine.sources.statements().zip(&engine.policies) {
         let Ok(json) = compiled.policy.to_json() else { continue };
         let mut tests = BTreeSet::new();
@@ -58,6 +61,32 @@ pub(super) fn lint(engine: &Engine) -> Vec<Warning> {
         }
     }
     found
+}
+
+/// Files in which something can't be seen: who reviews them may take a comment for a policy in force, or not see one
+/// (CVE-2021-42574). One warning a file.
+fn disguised(engine: &Engine) -> Vec<Warning> {
+    let warning = |file: &SourceFile| {
+        let (at, c) = file.text.char_indices().find(|(at, c)| {
+            let rest = file.text.get(*at..).unwrap_or_default();
+            let plain = matches!(c, '\n' | '\t') || rest.starts_with("\r\n");
+            !plain && is_unseen(*c)
+        })?;
+        Some(PolicyDiagnostic {
+            severity: Severity::Warning,
+            file: file.name.clone(),
+            text: file.text.clone(),
+            span: Some((at, c.len_utf8())),
+            message: format!(
+                "a character that can't be seen, U+{:04X}: what an editor shows here may not be what is in force",
+                u32::from(c)
+            ),
+            help: Some("remove it; within a text write it as `\\u{…}`".to_owned()),
+            policy: None,
+            unknown_name: false,
+        })
+    };
+    engine.sources.files.iter().filter_map(warning).collect()
 }
 
 /// A comparison of a text in the input with a pattern or a literal.
@@ -157,4 +186,28 @@ fn path_of(node: &Value) -> Option<Vec<String>> {
     let mut path = path_of(left)?;
     path.push(name.to_owned());
     Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Catalogue, PolicySources};
+
+    #[test]
+    fn a_comment_that_turns_itself_around_to_pass_for_a_policy_is_told() {
+        let forbid = "forbid (principal, action, resource);";
+        let lint = |text: &str| {
+            let sources = PolicySources::single("a.cedar", text);
+            lint(&Engine::compile(&sources, &Catalogue::default()).unwrap().0)
+        };
+        let found = lint(&format!("{forbid} // \u{202e}all of it\u{2066} {forbid}\n"));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("U+202E"), "{}", found[0].message);
+        assert!(lint(&format!("// ü\r\n\t{forbid}\r\n")).is_empty());
+        assert_eq!(
+            lint(&format!("// a\r{forbid}")).len(),
+            1,
+            "a carriage return alone ends no line everywhere"
+        );
+    }
 }

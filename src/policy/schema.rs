@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::domain::unseen::is_unseen;
+
 use super::catalogue::ToolDefinition;
 use super::input::{HOSTS, JSON, LENGTH, NULL, OTHER, WITHIN, companions};
 use super::types::{Record, Type};
@@ -116,11 +118,7 @@ fn write_type(out: &mut String, ty: &Type, indent: usize) {
 /// A server's text as it may stand in a comment: one line, at most 100 characters, nothing that a terminal or an
 /// editor would not show as it is (controls, bidirectional overrides, invisible characters).
 pub fn remark(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => ' ',
-        c if c.is_control() => ' ',
-        c => c,
-    };
+    let shown = |c: char| if is_unseen(c) { ' ' } else { c };
     let line: String = text.chars().map(shown).take(400).collect();
     let words: Vec<&str> = line.split_whitespace().collect();
     words.join(" ").chars().take(100).collect()

@@ -1,5 +1,6 @@
 //! What the commands on tool definitions have in common: which servers are meant, and how differences are shown.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,6 +14,10 @@ use crate::cli::run::server;
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, ToolDefinition, remark};
+
+/// Places of one tool that are shown to people, and how much of each side, in characters.
+const MOST_PLACES: usize = 100;
+const LONGEST: usize = 2_000;
 
 /// Which servers.
 #[derive(Debug, clap::Args)]
@@ -93,8 +98,7 @@ impl<'a> Differences<'a> {
     }
 
     pub(super) fn json(&self) -> Result<String, Failure> {
-        let text = serde_json::to_string_pretty(self);
-        text.map(|text| format!("{text}\n")).map_err(|error| Failure::runtime(miette::miette!("{error}")))
+        super::json(self)
     }
 }
 
@@ -113,17 +117,34 @@ pub(super) fn shown(drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
             if tool.kind() == ToolDrift::Removed {
                 continue;
             }
-            for place in tool.places() {
-                text.push_str(&match (place.before, place.now) {
-                    (Some(before), Some(now)) => format!("      {}: {before} → {now}\n", place.at),
-                    (Some(before), None) => format!("      {}: {before} → (absent)\n", place.at),
-                    (None, Some(now)) => format!("      {}: {now}\n", place.at),
-                    (None, None) => format!("      {}\n", place.at),
+            let places = tool.places();
+            for Place { at, before, now } in places.iter().take(MOST_PLACES) {
+                let (at, before) = (cut(at), before.as_deref().map(cut));
+                text.push_str(&match (before, now.as_deref().map(cut)) {
+                    (Some(before), Some(now)) => format!("      {at}: {before} → {now}\n"),
+                    (Some(before), None) => format!("      {at}: {before} → (absent)\n"),
+                    (None, now) => format!("      {at}: {}\n", now.unwrap_or_default()),
                 });
+            }
+            if places.len() > MOST_PLACES {
+                let more = places.len() - MOST_PLACES;
+                text.push_str(&format!("      and {more} more places, not shown here: --json has all\n"));
             }
         }
     }
     text
+}
+
+/// What is too long for a terminal says so.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        None => text.into(),
+        Some((at, _)) => {
+            let (shown, more) = text.split_at(at);
+            format!("{shown}… (and {} more characters, not shown here: --json has all)", more.chars().count())
+                .into()
+        }
+    }
 }
 
 /// `2 changed, 1 new`.

@@ -11,6 +11,7 @@ use crate::app::lock::LockFile;
 use crate::app::policies::policy_files;
 use crate::cli::{Exit, Failure, block_on};
 use crate::domain::ids::ServerName;
+use crate::domain::unseen::visible;
 use crate::policy::{Catalogue, Starter, ToolDefinition, starter};
 use crate::proxy::config::ServerKind;
 
@@ -100,7 +101,7 @@ fn confirmed(server: &ServerName, reading: &[&ToolDefinition]) -> bool {
     eprintln!("`{server}` calls these of its tools read-only (its own claim):");
     for tool in reading {
         let title = tool.title.as_deref().or(tool.annotations.title.as_deref()).unwrap_or_default();
-        eprintln!("  {}  {}", tool.name, crate::policy::remark(title));
+        eprintln!("  {}  {}", visible(&tool.name), crate::policy::remark(title));
     }
     eprint!("Permit them? [y/N] ");
     let mut answer = String::new();

@@ -23,6 +23,7 @@ use super::{Exit, Failure};
 use crate::app::{StartError, command};
 use crate::config::Environment;
 use crate::domain::limits::Limits;
+use crate::domain::unseen::{is_unseen, visible};
 use crate::policy::ToolDefinition;
 use crate::proxy::config::{ServerConfig, ServerKind};
 use crate::proxy::upstream::probe;
@@ -93,14 +94,43 @@ async fn live(server: &ServerConfig) -> Result<Vec<ToolDefinition>, Failure> {
     Ok(tools)
 }
 
-/// Prints what the command was asked for.
+/// Prints what the command was asked for. Some of it may be a stranger's (a server's, a log's): none of it moves a cursor.
 fn print(text: &str) -> Result<(), Failure> {
-    let printed = std::io::stdout().write_all(text.as_bytes());
+    let printed = std::io::stdout().write_all(visible(text).as_bytes());
     printed.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))
 }
 
 /// What a command prints under `--json`.
 fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(report);
-    text.map(|text| format!("{text}\n")).map_err(|error| Failure::runtime(miette::miette!("{error}")))
+    let text = text.map_err(|error| Failure::runtime(miette::miette!("{error}")))?;
+    Ok(format!("{}\n", escaped(&text)))
+}
+
+/// JSON with what is unseen as JSON escapes it. Outside its texts there is nothing of that.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_with_nothing_in_it_that_nobody_would_see() {
+        let hostile = serde_json::json!({ "a\u{202e}": "\u{1b}[2J\u{9b}\u{e0041}\u{2028}ü\n" });
+        let text = json(&hostile).unwrap();
+        assert!(!text.chars().any(|c| c != '\n' && is_unseen(c)), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), hostile);
+    }
 }

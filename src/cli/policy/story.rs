@@ -6,6 +6,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use serde::Serialize;
 
 use crate::domain::decision::Ruling;
+use crate::domain::unseen::masked;
 use crate::policy::{Clause, Considered, Explanation, Outcome, Part, Truth};
 
 /// `allow`, or `deny (not_permitted)`, and by which policies.
@@ -92,7 +93,7 @@ impl Excerpt {
         }
         Self {
             title: format!("{shadow}{effect} `{}` {word}", place.reference.id),
-            source: NamedSource::new(&place.file, place.text.to_string()),
+            source: NamedSource::new(&place.file, masked(&place.text)),
             labels,
         }
     }

@@ -118,7 +118,7 @@ impl CaseFile {
     /// # Errors
     /// All its mistakes.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let source = Source::new(name, text.to_owned());
+        let source = Source::new(name, text);
         let mut mistakes = Mistakes::new(source.clone());
         let hint = "`chancery policy test --schema` prints what belongs here";
         let cases = match serde_yaml::from_str::<located::At<located::Node>>(text) {

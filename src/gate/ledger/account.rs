@@ -35,6 +35,10 @@ impl Account {
 
     /// Takes a call back that was counted at `at`.
     pub(in crate::gate) fn undo(&mut self, server: &str, tool: &str, at: Timestamp) {
+        // One for which there was no room was not counted either.
+        if !self.knows(server, tool) {
+            return;
+        }
         self.all.undo(at);
         for counter in self.servers.get_mut(server).into_iter().chain(self.tools.get_mut(tool)) {
             counter.undo(at);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
+use super::counter::KEPT;
 use crate::attest::{Log, Place, ReadError, StorageError};
 use crate::domain::clock::Timestamp;
 use crate::domain::digest::Sha256Digest;
@@ -60,6 +61,9 @@ pub(super) struct Book {
     /// That record: where it begins, and its payload's digest.
     last: Option<Last>,
     accounts: HashMap<Arc<str>, Account>,
+    /// When that record was made, if it was read just now.
+    #[serde(skip)]
+    time: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +175,17 @@ impl Book {
             self.after = record.after;
             self.last = Some(Last { at: record.at, sha256: Sha256Digest::of(&record.payload).to_string() });
         }
+        self.prune();
         Ok(())
+    }
+
+    /// Lets go of what has had no effect for as long as counters last, or names without end would fill the file: by the
+    /// records' own time, so that a clock that goes wrong for less than that loses nothing.
+    pub(super) fn prune(&mut self) {
+        let Some(time) = self.time else { return };
+        let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp::from_millis(time.as_millis().saturating_sub(kept));
+        self.accounts.retain(|_, account| account.prune(since));
     }
 
     /// Counts one record, as the gate did when it made it.
@@ -186,6 +200,7 @@ impl Book {
                 .ok_or_else(|| serde::de::Error::custom("a time is no RFC 3339 text"))
         };
         let at = time(&predicate.time)?;
+        self.time = Some(at);
         let principal = predicate.principal.unwrap_or_default();
         let (allowed, calls) = (is(&predicate.effect, "allow"), is(&predicate.method, "tools/call"));
         if !(calls && (allowed || predicate.replaces.is_some()) || !predicate.added_labels.is_empty()) {

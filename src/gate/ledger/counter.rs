@@ -39,8 +39,12 @@ impl Window {
     }
 
     /// Makes `step` the current one. If the clock went back, all that is in the window stays for its whole length
-    /// from here on: nothing is forgotten early, and a clock that once was far ahead keeps nothing for ever.
+    /// from here on: nothing is forgotten early, and a clock that once was far ahead keeps nothing for ever. One step
+    /// is no going back: of two calls at once, the later may be counted first.
     fn advance(&mut self, step: i64) {
+        if step.saturating_add(1) == self.head {
+            return;
+        }
         if step < self.head {
             let all = u32::try_from(self.sum(step)).unwrap_or(u32::MAX);
             self.counts.fill(0);
@@ -194,6 +198,17 @@ mod tests {
         counter.add(at(0));
         assert_eq!(read(&counter, 30), [4, 4, 4, 4]);
         assert_eq!(read(&counter, 66), [4, 0, 4, 4]);
+    }
+
+    #[test]
+    fn two_calls_counted_in_the_wrong_order_keep_no_old_ones_for_longer() {
+        let mut counter = Counter::default();
+        counter.add(at(0));
+        counter.add(at(60));
+        counter.add(at(59));
+        assert_eq!(read(&counter, 61), [3, 3, 3, 3]);
+        assert_eq!(read(&counter, 66), [3, 2, 3, 3], "the first has left as if the others had come in order");
+        assert_eq!(read(&counter, 130), [3, 0, 3, 3]);
     }
 
     #[test]

@@ -181,3 +181,33 @@ fn a_decision_that_took_the_place_of_another_takes_its_count() {
     assert_eq!(calls(&[record("allow", ""), record("allow", ""), record("deny", replaces)]), (1, 1));
     assert_eq!(calls(&[record("allow", ""), record("deny", "")]), (1, 1));
 }
+
+#[test]
+fn a_call_that_was_not_counted_for_want_of_room_takes_no_other_back() {
+    let mut account = Account::default();
+    account.count("s", "s/a", NOW);
+    account.undo("s", "s/b", NOW);
+    let mut state = State::default();
+    account.tell("s", Some("s/a"), NOW, &mut state);
+    assert_eq!(state.all.calls, 1);
+}
+
+#[test]
+fn principals_without_end_do_not_fill_the_summary_for_ever() {
+    let mut book = Book::default();
+    let mut call = |principal: &str, time: &str| {
+        let record = format!(
+            r#"{{"predicateType":"urn:chancery:attestation:decision:v1","predicate":{{"time":"{time}","effect":"allow","from":"client",
+            "method":"tools/call","principal":"{principal}","server":"s","action":"s/t","addedLabels":[{{"label":"l","until":"{time}"}}]}}}}"#
+        );
+        book.count(record.as_bytes()).unwrap();
+        book.prune();
+        serde_json::to_string(&book).unwrap()
+    };
+    call("one", "2026-01-02T03:04:05.000Z");
+    // A clock that is two months ahead, and comes back.
+    assert!(call("two", "2026-03-02T03:04:05.000Z").contains("\"one\""));
+    assert!(call("three", "2026-01-02T03:04:06.000Z").contains("\"two\""));
+    let later = call("four", "2026-08-30T03:04:05.000Z");
+    assert!(!later.contains("\"one\"") && !later.contains("\"three\""), "{later}");
+}

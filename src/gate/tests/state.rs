@@ -260,6 +260,17 @@ async fn where_no_counter_has_room_a_policy_that_reads_them_permits_no_call() {
 }
 
 #[tokio::test]
+async fn a_limit_in_shadow_refuses_no_call_where_no_counter_has_room() {
+    let limits = Limits { counters: 2, ..Limits::default() };
+    let world = World::with(Terms { limits, ..Terms::default() });
+    put_in_force(&world, &TEN.replace("@id(\"ten\")", "@id(\"ten\") @shadow"));
+    let open = at(&world, server(), &secret(1)).await;
+    let _ = forwarded(open.call(1, "read", "/a").await);
+    let _ = forwarded(open.call(2, "write", "/a").await);
+    world.verified().await;
+}
+
+#[tokio::test]
 async fn the_log_alone_tells_what_every_principal_did() {
     let world = world(FLOW);
     let files = at(&world, server(), &secret(1)).await;
