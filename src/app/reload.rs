@@ -30,6 +30,8 @@ use crate::telemetry::subscriber;
 
 /// How often files that change while they are read are read again, before the next notice is waited for.
 const TRIES: u32 = 20;
+/// Forbids that are gone and named in one line.
+const MOST_LIFTED: usize = 16;
 
 /// Why nothing was taken over.
 #[derive(Debug, thiserror::Error)]
@@ -150,13 +152,21 @@ impl Reload {
         self.now = next;
         let mended = self.told.take().is_some();
         match adopted {
-            Adopted::Applied { policy_set, summary, shadow_refused } => {
+            Adopted::Applied { policy_set, summary, shadow_refused, lifted } => {
                 self.recorder.reload("applied");
                 if shadow_refused {
                     self.recorder.reload("candidate_refused");
                 }
                 if summary.policies == 0 {
                     tracing::warn!("no policies are in force any more, so everything is refused");
+                }
+                if !lifted.is_empty() {
+                    let named: Vec<&str> = lifted.iter().take(MOST_LIFTED).map(|id| &**id).collect();
+                    let (count, named) = (lifted.len(), named.join(", "));
+                    tracing::warn!(
+                        count,
+                        "forbids are gone, and what they denied may be permitted now: {named}"
+                    );
                 }
                 tracing::info!(%policy_set, "read anew and in force: {}", told(&summary));
             }

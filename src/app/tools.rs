@@ -108,6 +108,8 @@ pub(super) enum Adopted {
         summary: PolicySummary,
         /// Whether the candidate set is wrong.
         shadow_refused: bool,
+        /// The enforced forbids that are gone.
+        lifted: Vec<Arc<str>>,
     },
 }
 
@@ -188,11 +190,11 @@ impl Tools {
         let announced = compiled::announce(&self.log, PolicyCause::Reload, Some(&before), &engine).await;
         announced.map_err(Rejected::Unrecorded)?;
         let summary = compiled::summary(&engine, Some(&before));
-        let policy_set = engine.digest();
+        let (policy_set, lifted) = (engine.digest(), engine.lifted_since(&before));
         self.engines.replace(engine);
         state.tell_lookalikes(&next.catalogue);
         state.inputs = next;
-        Ok(Adopted::Applied { policy_set, summary, shadow_refused: shadow_refused.is_some() })
+        Ok(Adopted::Applied { policy_set, summary, shadow_refused: shadow_refused.is_some(), lifted })
     }
 
     /// Weighs what a server shows.

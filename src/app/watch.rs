@@ -56,10 +56,8 @@ impl Watched {
     fn directories(&self) -> BTreeMap<PathBuf, (u64, u64)> {
         let mut found = BTreeMap::new();
         let mut note = |dir: &Path| {
-            if let Ok(meta) = fs::metadata(dir)
-                && meta.is_dir()
-            {
-                found.insert(dir.to_owned(), (meta.dev(), meta.ino()));
+            if let Some(identity) = identity(dir) {
+                found.insert(dir.to_owned(), identity);
             }
         };
         for path in &self.paths {
@@ -230,9 +228,7 @@ impl Watch {
 
     fn watcher(&self, directories: &BTreeMap<PathBuf, (u64, u64)>) -> notify::Result<RecommendedWatcher> {
         let (heard, bell) = (Arc::clone(&self.heard), Arc::clone(&self.bell));
-        // By name: a directory may be known by several paths.
-        let names = self.watched.paths.iter().filter_map(|path| path.file_name());
-        let own: HashSet<OsString> = names.map(ToOwned::to_owned).collect();
+        let own = Own::of(&self.watched);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if hear(&heard, &own, event) {
                 bell.notify_one();
@@ -245,17 +241,41 @@ impl Watch {
     }
 }
 
+/// Which files are read: those of these names, and the `*.cedar` files of these directories. A directory may be known by
+/// several paths, so it goes by what it is. Files beside them may be anyone's, and hold nothing up.
+#[derive(Debug, Default)]
+struct Own {
+    names: HashSet<OsString>,
+    directories: HashSet<(u64, u64)>,
+}
+
+impl Own {
+    fn of(watched: &Watched) -> Self {
+        let names = watched.paths.iter().filter_map(|path| path.file_name());
+        let directories = watched.paths.iter().filter_map(|path| identity(path));
+        Self { names: names.map(ToOwned::to_owned).collect(), directories: directories.collect() }
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let within = || path.parent().and_then(identity).is_some_and(|dir| self.directories.contains(&dir));
+        path.file_name().is_some_and(|name| self.names.contains(name))
+            || path.extension().is_some_and(|e| e == "cedar") && within()
+    }
+}
+
+/// What a directory is, whatever its path.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let meta = fs::metadata(dir).ok().filter(fs::Metadata::is_dir)?;
+    Some((meta.dev(), meta.ino()))
+}
+
 /// Takes one notice; whether it may matter.
-fn hear(heard: &Mutex<Heard>, own: &HashSet<OsString>, event: notify::Result<Event>) -> bool {
+fn hear(heard: &Mutex<Heard>, own: &Own, event: notify::Result<Event>) -> bool {
     let mut heard = heard.lock();
-    let Ok(event) = event else {
-        // Notices were lost: look.
+    let Some(event) = event.ok().filter(|event| !event.need_rescan()) else {
+        // Notices were lost, that a file was closed perhaps among them: look.
         heard.saving.clear();
         return true;
-    };
-    let ours = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| own.contains(name))
-            || path.extension().is_some_and(|e| e == "cedar")
     };
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
@@ -264,7 +284,7 @@ fn hear(heard: &Mutex<Heard>, own: &HashSet<OsString>, event: notify::Result<Eve
         // Somebody reads, we ourselves among others.
         EventKind::Access(_) => return false,
         EventKind::Modify(ModifyKind::Data(_)) => {
-            for path in event.paths.iter().filter(|path| ours(path)) {
+            for path in event.paths.iter().filter(|path| own.has(path)) {
                 if heard.saving.len() < MOST_SAVING {
                     heard.saving.insert(path.clone());
                 }
@@ -277,4 +297,37 @@ fn hear(heard: &Mutex<Heard>, own: &HashSet<OsString>, event: notify::Result<Eve
         _ => {}
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use notify::event::Flag;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_anyone_holds_open_beside_the_policies_holds_no_reload_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = dir.path().join("policies");
+        fs::create_dir(&policies).unwrap();
+        fs::write(policies.join("a.cedar"), "// one").unwrap();
+        let mut watch = Watch::new(Watched { paths: vec![policies.clone()] });
+        let mut held = fs::File::create(dir.path().join("held.cedar")).unwrap();
+        held.write_all(b"never closed").unwrap();
+        fs::write(policies.join("b.cedar"), "// another").unwrap();
+        let changed = tokio::time::timeout(Duration::from_secs(60), watch.changed()).await;
+        assert!(changed.is_ok(), "another's open file is waited for");
+        drop(held);
+    }
+
+    #[test]
+    fn notices_that_were_lost_leave_no_file_being_saved_for_ever() {
+        let heard = Mutex::new(Heard::default());
+        heard.lock().saving.insert("a.cedar".into());
+        let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(hear(&heard, &Own::default(), Ok(lost)));
+        assert!(heard.lock().saving.is_empty());
+    }
 }

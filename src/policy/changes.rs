@@ -67,6 +67,22 @@ impl SetChanges {
     }
 }
 
+/// See [`Engine::lifted_since`]. One whose text stands there still, or another forbid under its id, is not gone.
+pub(super) fn lifted(before: &Engine, now: &Engine) -> Vec<Arc<str>> {
+    let enforced = |policy: &&Compiled| policy.forbid && !policy.shadow;
+    let (mut ids, mut texts) = (HashSet::new(), HashSet::new());
+    for policy in now.policies.iter().filter(enforced) {
+        texts.insert(policy.reference.digest);
+        if named(policy) {
+            ids.insert(&*policy.reference.id);
+        }
+    }
+    let gone = before.policies.iter().filter(enforced).filter(|policy| {
+        !texts.contains(&policy.reference.digest) && !(named(policy) && ids.contains(&*policy.reference.id))
+    });
+    gone.map(|policy| Arc::clone(&policy.reference.id)).collect()
+}
+
 /// Whether it has an `@id` of its own.
 fn named(policy: &Compiled) -> bool {
     policy.policy.annotation("id").is_some()
@@ -99,5 +115,23 @@ mod tests {
         assert_eq!(changes.changed, ["b".into()]);
         assert!(now.changes_since(Some(&now)).is_empty());
         assert_eq!(now.changes_since(None).added.len(), 3);
+    }
+
+    #[test]
+    fn forbids_that_are_gone_or_only_tried_out_are_named_and_moved_or_changed_ones_are_not() {
+        let before = engine(
+            "@id(\"a\") forbid (principal, action, resource) when { true };\n@id(\"b\") forbid (principal, action, resource);\n\
+             @id(\"c\") forbid (principal, action == Mcp::Action::\"prompts/get\", resource);\n\
+             forbid (principal, action == Mcp::Action::\"tools/list\", resource);\n\
+             forbid (principal, action == Mcp::Action::\"resources/read\", resource);\n\
+             @id(\"p\") permit (principal, action, resource); @id(\"s\") @shadow forbid (principal, action == Mcp::Action::\"prompts/list\", resource);",
+        );
+        let now = engine(
+            "forbid (principal, action == Mcp::Action::\"resources/read\", resource);\n\
+             @id(\"b\") @shadow forbid (principal, action, resource);\n\
+             @id(\"c\") forbid (principal, action == Mcp::Action::\"tools/list\", resource);",
+        );
+        assert_eq!(now.lifted_since(&before), ["a".into(), "b".into(), "p.cedar:4".into()]);
+        assert!(before.lifted_since(&now).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! An immutable snapshot of policies, schema and tools.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cedar_policy::{Entities, EntityUid, Policy};
 
@@ -10,7 +11,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::ServerName;
 
 use super::catalogue::{Catalogue, ToolDefinition};
-use super::changes::SetChanges;
+use super::changes::{self, SetChanges};
 use super::compile;
 use super::decide;
 use super::diagnostic::{PolicyDiagnostic, Warning};
@@ -129,6 +130,11 @@ impl Engine {
     /// What this set has that `before` has not; all of it where there was none.
     pub fn changes_since(&self, before: Option<&Self>) -> SetChanges {
         SetChanges::between(before, self)
+    }
+
+    /// The enforced forbids of `before` that are gone from this set, or are only tried out in it.
+    pub fn lifted_since(&self, before: &Self) -> Vec<Arc<str>> {
+        changes::lifted(before, self)
     }
 
     /// The policy set's digest, see [`PolicySources::digest`].
