@@ -61,7 +61,10 @@ fn compile(
     current: Option<&Engine>,
 ) -> Result<(Engine, Vec<Warning>), Vec<PolicyDiagnostic>> {
     match (Engine::compile(sources, catalogue), current) {
-        (Err(findings), Some(current)) if current.catalogue() != catalogue => {
+        // What an operator says of arguments is no definition of a server's.
+        (Err(findings), Some(current))
+            if current.catalogue() != catalogue && current.catalogue().rules == catalogue.rules =>
+        {
             let fitting = Engine::compile(sources, current.catalogue());
             fitting.and_then(|(engine, _)| engine.with_catalogue(catalogue)).or(Err(findings))
         }

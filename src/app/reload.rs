@@ -16,6 +16,7 @@ use super::excerpt;
 use super::lock::LockFileError;
 use super::policies::{self, PolicyFilesError};
 use super::prepare::approved;
+use super::run;
 use super::shown::Shown;
 use super::tools::{Adopted, Reading, Rejected, Tools};
 use super::watch::{Watch, Watched};
@@ -139,8 +140,14 @@ impl Reload {
             sources: next.sources.clone(),
             shadow: next.shadow.clone(),
             pins: next.config.pins.clone(),
+            rules: next
+                .servers
+                .values()
+                .map(|server| (server.name.clone(), server.arguments.clone()))
+                .collect(),
             approved,
         };
+        let asked_before = self.tools.engines.current().state_reads().lasting();
         let adopted = self.tools.adopt(reading).await.map_err(|rejected| match rejected {
             Rejected::Policies(findings) => Trouble::Policies(excerpt::of_policies(&findings)),
             Rejected::Unrecorded(error) => Trouble::Unrecorded(error),
@@ -167,6 +174,13 @@ impl Reload {
                         count,
                         "forbids are gone, and what they denied may be permitted now: {named}"
                     );
+                }
+                let engine = self.tools.engines.current();
+                for warning in engine.unprovable(&policies::provable(&self.now.config.admission)) {
+                    tracing::warn!("{warning}");
+                }
+                if engine.state_reads().lasting() && !asked_before && run::forgets(&self.now.config) {
+                    tracing::warn!("{}", run::FORGETS);
                 }
                 tracing::info!(%policy_set, "read anew and in force: {}", told(&summary));
             }
@@ -240,6 +254,11 @@ impl Now {
                 self.config.policies = next.policies;
                 self.config.shadow_policies = next.shadow_policies;
                 self.config.pins = next.pins;
+                for (name, server) in &mut self.servers {
+                    if let Some(next) = next.servers.get(name) {
+                        server.arguments = next.arguments.clone();
+                    }
+                }
                 self.config.telemetry.log.filter = next.telemetry.log.filter;
                 self.config.file = next.file;
             }
@@ -263,12 +282,13 @@ impl Now {
 /// Whether a key of the configuration needs no restart.
 fn is_reloaded(key: &str) -> bool {
     let own = |top: &str| key == top || key.strip_prefix(top).is_some_and(|rest| rest.starts_with('.'));
-    let pin = key.strip_prefix("servers.").and_then(|rest| rest.split_once('.')).map(|(_, key)| key);
+    let of_server = key.strip_prefix("servers.").and_then(|rest| rest.split_once('.')).map(|(_, key)| key);
+    let of_server = of_server.map(|key| key.split('.').next().unwrap_or(key));
     own("policies")
         || key == "pin"
         || key == "lock_file"
         || key == "telemetry.log_filter"
-        || pin == Some("pin")
+        || matches!(of_server, Some("pin" | "arguments" | "inputs"))
 }
 
 /// `12 policies, 1 new (a), 2 gone (b, c), 1 changed (d)`.
@@ -307,6 +327,9 @@ mod tests {
         for key in
             ["policies", "policies.shadow", "pin", "lock_file", "servers.files.pin", "telemetry.log_filter"]
         {
+            assert!(is_reloaded(key), "{key}");
+        }
+        for key in ["servers.files.arguments", "servers.files.inputs", "servers.files.inputs.path"] {
             assert!(is_reloaded(key), "{key}");
         }
         for key in

@@ -57,12 +57,8 @@ pub async fn run(
         }
         bound => Some(bound?),
     };
-    if prepared.engine.state_reads().lasting() && config.log.dir.starts_with(runs_dir(&config)) {
-        tell(
-            "the policies ask for what was done before (`usage`, `labels`), and that is kept with the log: this run has a \
-             log of its own, so it begins at zero and ends with the run. For limits that last, and labels that other \
-             runs see, give a log that stays (--log DIR), or serve all servers from one gateway (chancery serve)",
-        );
+    if prepared.engine.state_reads().lasting() && forgets(&config) {
+        tell(FORGETS);
     }
     let connector = prepared.connectors.remove(&name);
     let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, env, None, tell)).await
@@ -109,6 +105,16 @@ pub fn own_log_dir(config: &Config, server: &ServerConfig) -> Result<PathBuf, St
     let [a, b, c, d] = random::bytes::<4>()?;
     let name = format!("{stamp}-{}-{a:02x}{b:02x}{c:02x}{d:02x}", server.name);
     Ok(runs_dir(config).join(name))
+}
+
+/// What is told where policies ask for what a run with a log of its own does not know.
+pub(super) const FORGETS: &str = "the policies ask for what was done before (`usage`, `labels`), and that is kept with the log: this run has a \
+     log of its own, so it begins at zero and ends with the run. For limits that last, and labels that other \
+     runs see, give a log that stays (--log DIR), or serve all servers from one gateway (chancery serve)";
+
+/// Whether what is counted ends with this run.
+pub(super) fn forgets(config: &Config) -> bool {
+    config.log.dir.starts_with(runs_dir(config))
 }
 
 /// Where runs have logs of their own.

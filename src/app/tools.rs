@@ -24,7 +24,8 @@ use crate::domain::ids::ServerName;
 use crate::domain::recorder::SharedRecorder;
 use crate::gate::{CatalogueSink, Learned};
 use crate::policy::{
-    Catalogue, Engine, EngineStore, Lookalike, Pin, PolicyDiagnostic, PolicySources, ToolDefinition,
+    ArgumentRules, Catalogue, Engine, EngineStore, Lookalike, Pin, PolicyDiagnostic, PolicySources,
+    ToolDefinition,
 };
 use crate::proxy::config::ServerConfig;
 
@@ -93,6 +94,8 @@ pub(super) struct Reading {
     pub(super) sources: PolicySources,
     pub(super) shadow: Option<PolicySources>,
     pub(super) pins: Pins,
+    /// What is said of each server's tools' arguments.
+    pub(super) rules: BTreeMap<ServerName, ArgumentRules>,
     /// What is approved on disk for each server, where there is something.
     pub(super) approved: BTreeMap<ServerName, Vec<ToolDefinition>>,
 }
@@ -157,8 +160,9 @@ impl Tools {
     /// Takes over what an operator changed on disk: all of it or, where something is wrong, nothing.
     pub(super) async fn adopt(&self, reading: Reading) -> Result<Adopted, Rejected> {
         let mut state = self.state.lock().await;
-        let Reading { sources, shadow, pins, approved } = reading;
-        let catalogue = catalogue(self.servers.keys(), &pins, &approved, &state.inputs.catalogue);
+        let Reading { sources, shadow, pins, rules, approved } = reading;
+        let mut catalogue = catalogue(self.servers.keys(), &pins, &approved, &state.inputs.catalogue);
+        catalogue.rules = rules;
         let next = Inputs { sources, shadow, pins, catalogue };
         if next == state.inputs {
             return Ok(Adopted::Unchanged);

@@ -25,7 +25,7 @@ pub use super::identity_token::{IdentityToken, IdentityTokenClaims};
 pub use super::issued::{ClientRef, TokenClaims, TokenRef};
 pub use super::labels::{CloseReason, Direction, GapCause};
 pub use super::prospect::Candidate;
-pub use super::state::{AddedLabel, CallsRef, SessionStateRef, StateRef, UsageRef};
+pub use super::state::{AddedLabel, CallsRef, LiftedLabel, SessionStateRef, StateChange, StateRef, UsageRef};
 
 /// The body of a record; its variant names the `predicateType`.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +52,8 @@ pub enum Predicate {
     PolicyChange(PolicyChange),
     /// A server's tool definitions are others than those approved.
     ToolChange(ToolChange),
+    /// An operator took away what policies see of a principal's past.
+    StateChange(StateChange),
     /// Requests turned away before admission, counted.
     RefusalSummary(RefusalSummary),
     /// Records could not be written for a while. Written by the log itself.
@@ -72,6 +74,7 @@ impl Predicate {
             Self::KeyChange(_) => "key-change",
             Self::PolicyChange(_) => "policy-change",
             Self::ToolChange(_) => "tool-change",
+            Self::StateChange(_) => "state-change",
             Self::RefusalSummary(_) => "refusal-summary",
             Self::Gap(_) => "gap",
         }

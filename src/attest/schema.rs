@@ -53,6 +53,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("key-change", schema_for!(predicate::KeyChange)),
         ("policy-change", schema_for!(predicate::PolicyChange)),
         ("tool-change", schema_for!(predicate::ToolChange)),
+        ("state-change", schema_for!(predicate::StateChange)),
         ("refusal-summary", schema_for!(predicate::RefusalSummary)),
         ("gap", schema_for!(predicate::LogGap)),
     ]
@@ -148,6 +149,15 @@ fn real_records_of_every_kind_have_the_fields_of_their_schema() {
         vec![tool],
     );
     log.append_gateway(Predicate::ToolChange(change)).unwrap().wait().unwrap();
+    let lifted = predicate::LiftedLabel { label: "pii".into(), until: Some(later(60)) };
+    let change = predicate::StateChange {
+        principal: "bootstrap:1000".to_owned(),
+        lifted_labels: vec![lifted],
+        reset_calls: Some(10),
+        reason: "a test".to_owned(),
+        uid: 1000,
+    };
+    log.append_gateway(Predicate::StateChange(change)).unwrap().wait().unwrap();
     script.say(&log, Predicate::SessionClose(script.closing()));
     close(&log);
     let schemas: Vec<(&str, Value)> =

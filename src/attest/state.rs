@@ -68,6 +68,37 @@ pub struct AddedLabel {
     pub until: Option<Timestamp>,
 }
 
+/// A label that an operator took away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LiftedLabel {
+    /// The label.
+    pub label: Arc<str>,
+    /// The end that it had for the principal, RFC 3339; absent where only sessions had it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "moment")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+}
+
+/// An operator took away what policies see of a principal's past. Counters and labels are made of decisions and of
+/// these records, in the order of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StateChange {
+    /// Whose.
+    pub principal: String,
+    /// Labels that it no longer has, nor its sessions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub lifted_labels: Vec<LiftedLabel>,
+    /// How many permitted calls no longer count; absent where counters stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_calls: Option<u64>,
+    /// The operator's word on why.
+    pub reason: String,
+    /// The operator's user id, by the kernel's word.
+    pub uid: u32,
+}
+
 fn moment<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => rfc3339(at, serializer),

@@ -48,6 +48,7 @@ impl Statement {
             Predicate::SessionClose(_)
             | Predicate::GatewayStop(_)
             | Predicate::ToolChange(_)
+            | Predicate::StateChange(_)
             | Predicate::RefusalSummary(_)
             | Predicate::Gap(_) => named("previous-record", link.previous.unwrap_or(Sha256Digest::of(b""))),
         };

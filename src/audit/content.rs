@@ -20,8 +20,8 @@ impl Walk<'_> {
                 let change: read::PolicyChange = record.body().map_err(unread)?;
                 run.policies.announce(self.layout, &change).map_err(|why| (Check::Policy, why))?;
             }
-            // What it says of tools rests on nothing that could be checked here.
-            "tool-change" => {}
+            // What it says of tools, or of a principal's past, rests on nothing that could be checked here.
+            "tool-change" | "state-change" => {}
             "refusal-summary" => {
                 let summary: read::Refusals = record.body().map_err(unread)?;
                 let counts = summary.refusals.iter().map(|refusal| refusal.count);

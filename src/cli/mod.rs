@@ -17,6 +17,7 @@ mod demo_server;
 mod exit;
 mod keys;
 mod policy;
+mod principal;
 mod report;
 mod run;
 mod serve;
@@ -50,6 +51,8 @@ enum Command {
     Policy(policy::Args),
     /// List, show and revoke the sessions of a running gateway.
     Session(session::Args),
+    /// Show what a running gateway knows of principals for policies to read, and take it away.
+    Principal(principal::Args),
     /// Make or rotate a bootstrap secret.
     Bootstrap(bootstrap::Args),
     /// Check a configuration file or print its JSON Schema.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Session(args) => session::run(args),
+        Command::Principal(args) => principal::run(args),
         Command::Bootstrap(args) => bootstrap::run(args),
         Command::Config(args) => config::run(args),
         Command::DemoServer(args) => demo_server::run(&args),

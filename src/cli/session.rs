@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure};
-use crate::app::admin::client::{AskError, Gathered, ask, ask_all};
+use crate::app::admin::client::{AskError, Gathered, Row, ask, ask_all};
 use crate::app::admin::{Request, SessionRow};
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::SessionId;
@@ -49,29 +49,11 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Show { sid } => Request::Show { sid },
         Command::Revoke { sid } => Request::Revoke { sid },
     };
-    let named = match (args.socket, &args.config) {
-        (Some(socket), _) => Some(socket),
-        (None, Some(file)) => {
-            // Of `run` or `serve`: what either demands besides is not asked for here.
-            let config = Config::load(file, Purpose::Run, &Environment::process());
-            Some(config.map_err(Failure::misuse)?.admin_socket())
-        }
-        (None, None) => None,
-    };
-    let gathered = match &named {
-        Some(socket) => {
-            let rows = ask(socket, request).map_err(failed)?;
-            Gathered { answers: vec![(socket.clone(), rows)], failed: Vec::new() }
-        }
-        None => {
-            let config = Config::defaults(Purpose::Run, &Environment::process());
-            let directory = config.map_err(Failure::misuse)?.admin_directory();
-            ask_all(&directory, request).map_err(failed)?
-        }
-    };
+    let named = args.socket.is_some() || args.config.is_some();
+    let gathered = gathered(args.socket, args.config.as_deref(), &request)?;
     let text = match (&args.command, args.json) {
         (Command::List, true) => json(&listed(&gathered))?,
-        (Command::List, false) => table(&gathered, named.is_none()),
+        (Command::List, false) => table(&gathered, !named),
         (Command::Show { .. }, true) => listed(&gathered).first().map(json).transpose()?.unwrap_or_default(),
         (Command::Show { .. }, false) => listed(&gathered).first().map(card).unwrap_or_default(),
         // None that answered knows it, and one did not answer.
@@ -89,7 +71,35 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     }
 }
 
-fn failed(error: AskError) -> Failure {
+/// What the gateway of this socket or configuration says, or else all of the state directory.
+pub(super) fn gathered(
+    socket: Option<PathBuf>,
+    config: Option<&Path>,
+    request: &Request,
+) -> Result<Gathered, Failure> {
+    let named = match (socket, config) {
+        (Some(socket), _) => Some(socket),
+        (None, Some(file)) => {
+            // Of `run` or `serve`: what either demands besides is not asked for here.
+            let config = Config::load(file, Purpose::Run, &Environment::process());
+            Some(config.map_err(Failure::misuse)?.admin_socket())
+        }
+        (None, None) => None,
+    };
+    match named {
+        Some(socket) => {
+            let rows = ask(&socket, request).map_err(failed)?;
+            Ok(Gathered { answers: vec![(socket, rows)], failed: Vec::new() })
+        }
+        None => {
+            let config = Config::defaults(Purpose::Run, &Environment::process());
+            let directory = config.map_err(Failure::misuse)?.admin_directory();
+            ask_all(&directory, request).map_err(failed)
+        }
+    }
+}
+
+pub(super) fn failed(error: AskError) -> Failure {
     Failure::runtime(miette::miette!(help = error.help().to_owned(), "{}", super::report::chain(&error)))
 }
 
@@ -103,10 +113,16 @@ struct Listed<'a> {
 
 fn listed(gathered: &Gathered) -> Vec<Listed<'_>> {
     let answers = gathered.answers.iter();
-    answers.flat_map(|(gateway, rows)| rows.iter().map(move |row| Listed { gateway, row })).collect()
+    let sessions = |row| match row {
+        &Row::Session(ref row) => Some(&**row),
+        &Row::Principal(_) => None,
+    };
+    let listed = answers
+        .flat_map(|(gateway, rows)| rows.iter().filter_map(sessions).map(move |row| Listed { gateway, row }));
+    listed.collect()
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n").map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))
 }
@@ -157,6 +173,7 @@ fn card(listed: &Listed<'_>) -> String {
         ("opened", row.opened.clone()),
         ("last active", row.last_active.clone()),
         ("tool calls", row.calls.to_string()),
+        ("labels", if row.labels.is_empty() { "-".to_owned() } else { row.labels.join(", ") }),
         ("allowed", row.allowed.to_string()),
         ("denied", row.denied.to_string()),
     ];

@@ -119,6 +119,14 @@ pub(super) struct OwnLists {
     pages: u32,
     collected: Vec<ToolDefinition>,
     asked: u64,
+    /// How often the list was wanted.
+    wants: u64,
+    /// The want that the list under way answers.
+    begun: u64,
+    /// The last want of which something came.
+    settled: u64,
+    /// Whether that was no list.
+    failed: bool,
 }
 
 /// A page to ask for.
@@ -132,6 +140,39 @@ impl OwnLists {
     /// Asks for the list anew; a list that is under way is asked for again after it.
     pub(super) fn want(&mut self) {
         self.wanted = true;
+        self.wants += 1;
+    }
+
+    /// Asks for the list where there is none and none is awaited: the last one failed or, unless it is `announced`,
+    /// none was ever wanted. Returns whether it did.
+    pub(super) fn want_again(&mut self, announced: bool) -> bool {
+        let missing = if self.wants == 0 { !announced } else { self.failed && self.settled == self.wants };
+        if self.capable && missing {
+            self.want();
+        }
+        self.capable && missing
+    }
+
+    /// The want that a call is to wait for: definitions of before it may be others by now.
+    pub(super) fn last_want(&self) -> u64 {
+        self.wants.max(1)
+    }
+
+    /// What came of that want: the list, or none; nothing yet.
+    pub(super) fn came(&self, want: u64) -> Option<bool> {
+        (self.settled >= want).then_some(!self.failed)
+    }
+
+    /// The want that the page at hand answers.
+    pub(super) fn round(&self) -> u64 {
+        self.begun
+    }
+
+    /// The list of this round was seen and dealt with.
+    pub(super) fn settle(&mut self, round: u64) {
+        if round >= self.settled {
+            (self.settled, self.failed) = (round, false);
+        }
     }
 
     /// Gives up an answer that did not come within `patience`; returns the id it would have had.
@@ -155,6 +196,7 @@ impl OwnLists {
                 return None;
             }
             self.wanted = false;
+            self.begun = self.wants;
             self.pages = 0;
             self.collected = Vec::new();
         }
@@ -184,8 +226,9 @@ impl OwnLists {
         }
     }
 
-    /// The list under way failed; the next change asks anew.
+    /// The list under way failed; the next change asks anew, or the next call.
     pub(super) fn forget(&mut self) {
+        (self.settled, self.failed) = (self.begun, true);
         self.in_flight = None;
         self.cursor = None;
         self.collected = Vec::new();

@@ -121,6 +121,11 @@ impl ShownLists {
         }
     }
 
+    /// A list was cut by the policies of `epoch`, which are in force no more.
+    pub(super) const fn look_again(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
     /// Whether anything is kept that could become stale.
     pub(super) fn any(&self) -> bool {
         self.of.iter().any(|shown| shown.asked)

@@ -2,6 +2,7 @@
 //! that pass are learned.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -18,9 +19,12 @@ use super::catalog::{Learned, OwnPage};
 use super::denial::Denial;
 use super::permit::{Claim, Outgoing, Permit, ToServer};
 use super::record::Cut;
-use super::session::{Phase, Shared};
+use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
 use super::verdict::ServerVerdict;
+
+/// How long a call waits for the tool server's list of tools.
+const LIST_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The key of the tools in a `tools/list` result.
 const TOOLS: &str = "tools";
@@ -42,6 +46,32 @@ impl ListKind {
             Self::Resources => methods::RESOURCES_LIST,
             Self::Templates => methods::RESOURCES_TEMPLATES_LIST,
         }
+    }
+}
+
+impl Session {
+    /// A tool call is about to come, which waits for the tool server's list: it is asked for now where it was not, by
+    /// [`Session::own_request`], and where the last one failed. `announced`: the client's `initialized`, after which it
+    /// is asked for in any case, is on its way. Whether there is something to ask.
+    pub fn want_tools(&self, announced: bool) -> bool {
+        let mut core = self.shared.core.lock();
+        matches!(core.phase, Phase::Open(_)) && core.own.want_again(announced)
+    }
+
+    /// What a tool call has to wait for before it is decided, if anything: see [`Session::from_client`], which waits as
+    /// well. Meanwhile other messages may be needed for it to come.
+    pub fn awaited_tools(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let shared = Arc::clone(&self.shared);
+        let waits = {
+            let core = shared.core.lock();
+            matches!(core.phase, Phase::Open(_))
+                && core.own.capable
+                && core.own.came(core.own.last_want()).is_none()
+        };
+        waits.then_some(async move {
+            // What came of it is looked at when the call is decided.
+            let _listed = shared.tools_listed().await;
+        })
     }
 }
 
@@ -88,7 +118,7 @@ impl Shared {
         frame: &Frame,
         by: Option<&Arc<SessionEntities>>,
     ) -> Result<(Frame, usize), WireError> {
-        let engine = self.house.parts.engines.current();
+        let (engine, epoch) = self.house.parts.engines.snapshot();
         let core = self.core.lock();
         let (entities, did) = (Arc::clone(by.unwrap_or(&core.entities)), core.did.clone());
         drop(core);
@@ -103,6 +133,11 @@ impl Shared {
         })?;
         let mut core = self.core.lock();
         core.shown.note(list, first, shown);
+        if self.policy_epoch() != epoch {
+            // Replaced meanwhile: the client is told that what it gets here is old.
+            core.shown.look_again(epoch);
+            self.stirred.notify_one();
+        }
         self.stir(&core, &engine);
         Ok(cut)
     }
@@ -186,6 +221,7 @@ impl Shared {
         }
         if let Some(stale) = core.own.expire(now, patience) {
             core.asked.answer(&stale);
+            self.listed.notify_waiters();
         }
         let OwnPage { id, cursor } = core.own.next(now)?;
         if cursor.is_none() {
@@ -196,6 +232,7 @@ impl Shared {
             // No room at the moment: the list is asked for again later.
             core.own.forget();
             core.own.want();
+            self.listed.notify_waiters();
             return None;
         }
         core.standing.take(Standing::OwnToolList, now);
@@ -214,18 +251,53 @@ impl Shared {
         let Some(Ok(definitions)) = read else {
             tracing::warn!(target: "chancery::policy", server = %self.route.server, "the tool server did not answer the gateway's tools/list with a list");
             self.core.lock().own.forget();
+            self.listed.notify_waiters();
             return;
         };
-        let whole = {
+        let (whole, round) = {
             let mut core = self.core.lock();
+            let round = core.own.round();
             let whole = core.own.page(definitions, lists::next_cursor(frame));
             if whole.as_ref().is_some_and(|(_, complete)| *complete) {
                 core.seen.finish();
             }
-            whole
+            (whole, round)
         };
         if let Some((definitions, complete)) = whole {
             self.learn(definitions, complete).await;
+            self.core.lock().own.settle(round);
+            self.listed.notify_waiters();
         }
+    }
+
+    /// Waits until this session's tool server has said which tools it has, so that no call is decided on definitions
+    /// that may have changed before the session began, or since the server said that they did. Why not, if it does not.
+    pub(super) async fn tools_listed(&self) -> Option<DenyReason> {
+        let want = {
+            let core = self.core.lock();
+            // What a server without tools has is known.
+            if !core.own.capable || core.own.came(core.own.last_want()) == Some(true) {
+                return None;
+            }
+            core.own.last_want()
+        };
+        let settled = async {
+            loop {
+                let notified = self.listed.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                let came = self.core.lock().own.came(want);
+                match came {
+                    Some(came) => return came,
+                    None => notified.await,
+                }
+            }
+        };
+        let ended = self.ended();
+        let came = tokio::select! {
+            came = tokio::time::timeout(LIST_PATIENCE, settled) => came.unwrap_or(false),
+            () = ended.cancelled() => return Some(DenyReason::SessionOver),
+        };
+        (!came).then_some(DenyReason::UpstreamUnavailable)
     }
 }

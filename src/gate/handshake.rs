@@ -82,6 +82,10 @@ impl Shared {
         }
         core.phase = Phase::Open(revision);
         core.own.capable = has_tools(frame);
+        if !core.own.capable {
+            // Whatever was approved of it, it has no tools now.
+            core.seen.finish();
+        }
         core.shown.declare(Declared::by(frame));
         let kid = issued.key.id().clone();
         core.handle = Some(Handle { token: issued.token, sha256: issued.sha256, kid });

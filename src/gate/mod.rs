@@ -11,7 +11,7 @@
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
 //! - `ledger`, `state`: what each principal did before, for policies to read.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
-//! - `view`: what an operator is shown of a session.
+//! - `view`: what an operator is shown of a session; `lift`: of a principal, and what is taken away from it.
 //! - [`observe`]: what is told to telemetry; `report`: one line in the operator's log for each decision.
 //!
 //! The lock of a session is held for its critical section and never across an await. The order of locks is: session,
@@ -31,6 +31,7 @@ mod handshake;
 mod house;
 mod inbound;
 mod ledger;
+mod lift;
 mod meter;
 pub mod observe;
 mod onward;
@@ -67,7 +68,8 @@ pub use config::{Config, HiddenTools};
 pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};
 pub use forward::NoIdentity;
 pub use house::{Counts, Parts};
-pub use ledger::{Ledger, LedgerError};
+pub use ledger::{Ledger, LedgerError, Past};
+pub use lift::{Acquaintance, Lift, LiftError};
 pub use meter::Allowance;
 pub use permit::{Delivery, Outgoing, Permit, ToClient, ToServer, Withdrawn};
 pub use route::{Route, Transport};

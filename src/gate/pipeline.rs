@@ -31,6 +31,9 @@ const MISMATCH_INTERVAL: Duration = Duration::from_secs(60);
 /// What is said to a principal that calls faster than it may.
 const TOO_FAST: &str = "You call tools faster than one principal may. Wait, and try again.";
 
+/// What is said where the tool server does not list its tools.
+const UNLISTED: &str = "The tool server has not said which tools it has, so none is called. Try again.";
+
 /// Whether an id is one that only the gateway's own requests have.
 pub(super) fn is_own_id(id: &RequestId) -> bool {
     matches!(id, RequestId::String(text) if text.starts_with(OWN_ID_PREFIX))
@@ -140,6 +143,10 @@ impl Shared {
             _ => None,
         };
         let renewed = if refuse.is_none() { self.renew_if_due(admitted).await } else { Ok(()) };
+        let unlisted = match class {
+            Class::ToolCall if refuse.is_none() && renewed.is_ok() => self.tools_listed().await,
+            _ => None,
+        };
         let unrenewed = match renewed {
             Ok(()) => None,
             // Refused below, so that it is recorded, or counted with what the log could not take (I3).
@@ -147,8 +154,10 @@ impl Shared {
             Err(reason) => return Verdict::Reply(Denial::plain(Some(id), reason).reply()),
         };
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
-        let wait = if refuse.is_none() && unrenewed.is_none() { self.too_fast(class) } else { None };
-        let detail = refuse.or(wait.map(|_| TOO_FAST));
+        let decidable = refuse.is_none() && unrenewed.is_none() && unlisted.is_none();
+        let wait = if decidable { self.too_fast(class) } else { None };
+        let unlisted_detail = unlisted.filter(|reason| *reason == DenyReason::UpstreamUnavailable);
+        let detail = refuse.or(wait.map(|_| TOO_FAST)).or(unlisted_detail.map(|_| UNLISTED));
         let limited = wait.map(|_| DenyReason::Limited);
         let reference = (class == Class::Completion).then(|| Reference::of(frame)).flatten();
         let action = match class {
@@ -165,7 +174,7 @@ impl Shared {
         let matter = Matter {
             action,
             method: Some(method),
-            refuse: refuse.map(|_| DenyReason::Malformed).or(unrenewed).or(limited),
+            refuse: refuse.map(|_| DenyReason::Malformed).or(unrenewed).or(unlisted).or(limited),
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,

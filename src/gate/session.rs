@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub(super) core: Mutex<Core>,
     /// What the lists show may have changed.
     pub(super) stirred: tokio::sync::Notify,
+    /// Something came of the gateway's own `tools/list`.
+    pub(super) listed: tokio::sync::Notify,
     /// Where the tool server is told who calls.
     pub(super) forwarding: Option<Forwarding>,
     ended: CancellationToken,
@@ -180,6 +182,7 @@ impl Shared {
             renewal: tokio::sync::Mutex::new(()),
             core: Mutex::new(core),
             stirred: tokio::sync::Notify::new(),
+            listed: tokio::sync::Notify::new(),
             forwarding,
             ended: CancellationToken::new(),
             active: AtomicI64::new(now.as_millis()),
@@ -188,6 +191,10 @@ impl Shared {
 
     pub(super) fn is_over(&self) -> bool {
         self.ended.is_cancelled()
+    }
+
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     pub(super) fn policy_epoch(&self) -> u64 {
@@ -334,7 +341,7 @@ impl Session {
 
     /// Cancelled when the session is over, for whatever reason; streams and links end with it.
     pub fn ended(&self) -> CancellationToken {
-        self.shared.ended.clone()
+        self.shared.ended()
     }
 
     /// How many messages of each kind passed under the standing permit.
@@ -370,6 +377,7 @@ impl Session {
         asked.end(&self.shared, Some(DenyReason::UpstreamUnavailable.as_str()));
         if own {
             self.shared.core.lock().own.forget();
+            self.shared.listed.notify_waiters();
             return None;
         }
         let reply = Denial::plain(Some(&id), DenyReason::UpstreamUnavailable).reply();

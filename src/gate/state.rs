@@ -20,7 +20,7 @@ pub(super) struct Did {
     /// Tool calls permitted.
     pub(super) calls: u64,
     tools: HashMap<Box<str>, u64>,
-    labels: BTreeSet<Arc<str>>,
+    pub(super) labels: BTreeSet<Arc<str>>,
 }
 
 impl Did {

@@ -31,6 +31,8 @@ pub struct Overview {
     pub last_active: Timestamp,
     /// Tool calls permitted so far.
     pub calls: u64,
+    /// What the session was labelled with.
+    pub labels: Vec<std::sync::Arc<str>>,
     /// Messages that policies allowed, tool calls among them.
     pub allowed: u64,
     /// Messages that were refused and recorded.
@@ -53,6 +55,7 @@ impl Session {
             opened: shared.opened,
             last_active: shared.last_active(),
             calls: core.did.calls,
+            labels: core.did.labels.iter().cloned().collect(),
             allowed: core.allowed,
             denied: core.denied,
         }

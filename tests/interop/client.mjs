@@ -2,7 +2,7 @@
 // usage: node client.mjs v1|v2 SPEC.json
 //
 // v1 is the package @modelcontextprotocol/sdk, v2 is @modelcontextprotocol/client. Neither is changed in any way.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
@@ -29,7 +29,12 @@ const authProvider = spec.oauth && new ClientCredentialsProvider({ ...spec.oauth
 const transport = spec.url
   ? new StreamableHTTPClientTransport(new URL(spec.url), { requestInit: { headers: spec.headers ?? {} }, authProvider })
   : new StdioClientTransport({ command: spec.command, args: spec.args, env: { ...process.env, ...spec.env }, stderr: 'inherit' });
-const client = new Client({ name: `interop-ts-${generation}`, version: '1.0.0' });
+// The SDK lists by itself whenever it is told that the tools changed, and hands over what it got.
+const lists = [];
+const onChanged = (error, tools) => lists.push(error ? String(error) : tools.map((tool) => tool.name));
+const watching = spec.steps.some((step) => step.do === 'watch');
+const options = watching ? { listChanged: { tools: { onChanged } } } : undefined;
+const client = new Client({ name: `interop-ts-${generation}`, version: '1.0.0' }, options);
 
 const call = (params, options) =>
   generation === 'v1' ? client.callTool(params, undefined, options) : client.callTool(params, options);
@@ -54,6 +59,17 @@ const actions = {
     const onprogress = ({ progress, total }) => events.push({ progress, total });
     const result = await call({ name: s.name, arguments: s.arguments }, { onprogress });
     return { events, result };
+  },
+  // Lists once, says so by a file, calls, and then only looks at what the SDK listed because it was told to.
+  watch: async (s) => {
+    const before = (await client.listTools()).tools.map((tool) => tool.name);
+    lists.length = 0;
+    writeFileSync(s.marker, '');
+    for (let i = 0; i < (s.calls ?? 0); i++) await call({ name: s.name, arguments: s.arguments });
+    const end = Date.now() + 30_000;
+    const holds = (names) => Array.isArray(names) && names.includes(s.tool) === s.there;
+    while (!lists.some(holds) && Date.now() < end) await new Promise((resume) => setTimeout(resume, 20));
+    return { before: before.includes(s.tool), told: lists.some(holds), lists: lists.length };
   },
   cancel: async (s) => {
     const stop = new AbortController();

@@ -73,7 +73,38 @@ async def cancel(session, step):
     return "cancelled" if scope.cancelled_caught else "it was not cancelled"
 
 
-async def run(session, step):
+class Changes:
+    """Counts how often the client is told that the tools changed."""
+
+    def __init__(self):
+        self.told, self.news = 0, anyio.Event()
+
+    async def __call__(self, message):
+        if type(getattr(message, "root", message)).__name__ == "ToolListChangedNotification":
+            self.told += 1
+            self.news.set()
+
+
+async def watch(session, changes, step):
+    """Lists once, says so by a file, calls, and then lists only when told that the tools changed."""
+
+    async def there():
+        return any(tool.name == step["tool"] for tool in (await session.list_tools()).tools)
+
+    changes.news = anyio.Event()
+    before, told, lists = await there(), False, 0
+    open(step["marker"], "w").close()
+    for _ in range(step.get("calls", 0)):
+        await session.call_tool(step["name"], step["arguments"])
+    with anyio.move_on_after(30):
+        while not told:
+            await changes.news.wait()
+            changes.news = anyio.Event()
+            told, lists = await there() == step["there"], lists + 1
+    return {"before": before, "told": told, "lists": lists}
+
+
+async def run(session, changes, step):
     match step["do"]:
         case "tools":
             return plain(await session.list_tools())
@@ -105,15 +136,17 @@ async def run(session, step):
             return {"events": events, "result": plain(result)}
         case "cancel":
             return await cancel(session, step)
+        case "watch":
+            return await watch(session, changes, step)
     raise ValueError(step["do"])
 
 
 async def main():
     spec = json.load(open(sys.argv[1]))
-    out = {"steps": []}
+    out, changes = {"steps": []}, Changes()
     async with connect(spec) as (read, write):
         info = Implementation(name="interop-py-v1", version="1.0.0")
-        async with ClientSession(read, write, client_info=info) as session:
+        async with ClientSession(read, write, client_info=info, message_handler=changes) as session:
             init = await session.initialize()
             out["init"] = {
                 "server": plain(init.serverInfo),
@@ -123,7 +156,7 @@ async def main():
             }
             for step in spec["steps"]:
                 try:
-                    out["steps"].append({"value": await run(session, step)})
+                    out["steps"].append({"value": await run(session, changes, step)})
                 except McpError as e:
                     error = {"code": e.error.code, "message": e.error.message, "data": e.error.data}
                     out["steps"].append({"error": error})

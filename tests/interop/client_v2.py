@@ -58,7 +58,38 @@ async def cancel(client, step):
     return "cancelled" if scope.cancelled_caught else "it was not cancelled"
 
 
-async def run(client, step):
+class Changes:
+    """Counts how often the client is told that the tools changed."""
+
+    def __init__(self):
+        self.told, self.news = 0, anyio.Event()
+
+    async def __call__(self, message):
+        if type(getattr(message, "root", message)).__name__ == "ToolListChangedNotification":
+            self.told += 1
+            self.news.set()
+
+
+async def watch(client, changes, step):
+    """Lists once, says so by a file, calls, and then lists only when told that the tools changed."""
+
+    async def there():
+        return any(tool.name == step["tool"] for tool in (await client.list_tools()).tools)
+
+    changes.news = anyio.Event()
+    before, told, lists = await there(), False, 0
+    open(step["marker"], "w").close()
+    for _ in range(step.get("calls", 0)):
+        await client.call_tool(step["name"], step["arguments"])
+    with anyio.move_on_after(30):
+        while not told:
+            await changes.news.wait()
+            changes.news = anyio.Event()
+            told, lists = await there() == step["there"], lists + 1
+    return {"before": before, "told": told, "lists": lists}
+
+
+async def run(client, changes, step):
     match step["do"]:
         case "tools":
             return plain(await client.list_tools())
@@ -90,12 +121,14 @@ async def run(client, step):
             return {"events": events, "result": plain(result)}
         case "cancel":
             return await cancel(client, step)
+        case "watch":
+            return await watch(client, changes, step)
     raise ValueError(step["do"])
 
 
 async def main():
     spec = json.load(open(sys.argv[1]))
-    out = {"steps": []}
+    out, changes = {"steps": []}, Changes()
     async with httpx2.AsyncClient(headers=spec.get("headers") or {}, timeout=60, auth=auth(spec)) as http:
         if "url" in spec:
             server = streamable_http_client(spec["url"], http_client=http, max_sse_event_size=None)
@@ -104,7 +137,7 @@ async def main():
                 command=spec["command"], args=spec["args"], env={**os.environ, **spec["env"]}
             )
         info = Implementation(name="interop-py-v2", version="1.0.0")
-        async with Client(server, client_info=info) as client:
+        async with Client(server, client_info=info, message_handler=changes) as client:
             out["init"] = {
                 "server": plain(client.server_info),
                 "capabilities": plain(client.server_capabilities),
@@ -113,7 +146,7 @@ async def main():
             }
             for step in spec["steps"]:
                 try:
-                    out["steps"].append({"value": await run(client, step)})
+                    out["steps"].append({"value": await run(client, changes, step)})
                 except MCPError as e:
                     error = {"code": e.error.code, "message": e.error.message, "data": e.error.data}
                     out["steps"].append({"error": error})

@@ -1,5 +1,5 @@
-"""Runs every check, or the groups named on the command line: everything, filesystem, reference, recipes, cedar,
-trouble, forward, oidc, spire."""
+"""Runs every check, or the groups named on the command line: everything, filesystem, lists, reference, recipes,
+cedar, trouble, forward, oidc, spire."""
 
 import sys
 
@@ -8,6 +8,7 @@ import everything
 import filesystem
 import forward
 import leaks
+import lists
 import oidc_checks
 import recipes
 import reference
@@ -18,6 +19,7 @@ from harness import CHANCERY, Checks
 GROUPS = {
     "everything": everything,
     "filesystem": filesystem,
+    "lists": lists,
     "reference": reference,
     "recipes": recipes,
     "cedar": cedar_cli,

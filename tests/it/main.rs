@@ -24,6 +24,7 @@ mod http;
 mod keys;
 mod leaks;
 mod limits;
+mod list_changed;
 mod mtls;
 mod mtls_admission;
 mod mtls_revocation;

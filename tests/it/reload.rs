@@ -253,3 +253,43 @@ fn over_a_hundred_reloads_leak_nothing() {
     assert_eq!(code, Some(0), "{said}");
     verify(dir.path());
 }
+
+#[test]
+fn what_arguments_mean_is_read_anew_and_a_mistake_in_it_denies_nothing() {
+    let gateway = serving();
+    let client = Client::open(&gateway, "/mcp/demo", "2025-11-25");
+    let config = gateway.dir.path().join("chancery.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let with = |more: &str| text.replace("args: [demo-server]", &format!("args: [demo-server], {more}"));
+    let reads = |path: &str| {
+        let arguments = serde_json::json!({ "path": path }).to_string();
+        client.call(5, "read_file", &arguments).message()["error"]["data"]["reason"].clone()
+    };
+    // Policy and meaning in one go: a policy on a path that is none would be wrong.
+    let policy = format!(
+        "{PERMIT_ALL}\n@id(\"in\") forbid (principal, action == Mcp::Action::\"demo/read_file\", resource)\n\
+         unless {{ context.input.path.normal like \"/in/*\" }};\n"
+    );
+    fs::write(policies(&gateway), &policy).unwrap();
+    wait_for("word of it", || gateway.said().contains("nothing was taken over").then_some(()));
+    save(&config, &with("inputs: { path: [path] }"));
+    wait_for("the meaning", || (reads("/in/../etc/passwd") == "forbidden").then_some(()));
+    assert!(reads("/in/a") != "forbidden");
+    assert!(!gateway.said().contains("restart only"), "{}", gateway.said());
+
+    // Taken back without the policy that rests on it: all stays as it was, no tool is held back for it.
+    save(&config, &text);
+    wait_for("word of it", || (gateway.said().matches("nothing was taken over").count() == 2).then_some(()));
+    assert_eq!(reads("/in/../etc/passwd"), "forbidden");
+    assert!(reads("/in/a") != "tool_quarantined" && adds(&client, 6));
+
+    // Warnings of what nobody can prove come with each reload, as at the start.
+    save(&config, &with("inputs: { path: [path] }, arguments: record"));
+    let of_nobody = "permit (principal in Mcp::Group::\"oidc:staff\", action, resource);";
+    save(&policies(&gateway), &format!("{policy}{of_nobody}\n"));
+    wait_for("the warning", || gateway.said().contains("oidc:staff").then_some(()));
+    wait_for("arguments that are recorded only", || {
+        let message = client.call(7, "add", r#"{"a":1,"b":"x"}"#).message();
+        (message["error"]["data"]["reason"] != "invalid_input").then_some(())
+    });
+}

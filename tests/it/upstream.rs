@@ -131,7 +131,7 @@ fn events(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
+pub(crate) fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut head = Vec::new();

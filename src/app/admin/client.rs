@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{LONGEST_LINE, Line, Request, SessionRow, Trouble};
+use super::{LONGEST_ANSWER, Line, PrincipalRow, Request, SessionRow, Trouble};
 use crate::domain::ids::SessionId;
 
 /// How long a gateway may take to answer.
@@ -26,6 +26,20 @@ pub enum AskError {
     /// It is not, or no longer, there.
     #[error("no session {0} is open")]
     UnknownSession(SessionId),
+    /// It is no principal's name there.
+    #[error("nothing is known of a principal `{0}`")]
+    UnknownPrincipal(String),
+    /// It was not to be had.
+    #[error("the principal has no label `{label}` at {path}", path = .path.display())]
+    NoLabel {
+        /// The socket.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
+    /// The gateway's log can't take the record.
+    #[error("nothing was done: the gateway at {path} can't record it in its log", path = .0.display())]
+    Unrecorded(PathBuf),
     /// The connection failed, or the answer is none.
     #[error("the gateway at {path} gave no answer: {source}", path = .path.display())]
     Io {
@@ -47,16 +61,30 @@ impl AskError {
             }
             Self::Permission(_) => "run this as the user that runs the gateway, or as root",
             Self::UnknownSession(_) => "it is over already, or another gateway's; see: chancery session list",
+            Self::UnknownPrincipal(_) => "it is a token's `sub`, to the letter; see: chancery principal list",
+            Self::NoLabel { .. } => {
+                "labels are named to the letter, and nothing was taken away; see: chancery principal show PRINCIPAL"
+            }
+            Self::Unrecorded(_) => "see what the gateway says on stderr: a full disk, or no signing key",
             Self::Io { .. } => "see whether the gateway still runs, and what it says on stderr",
         }
     }
 }
 
+/// What a gateway has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// A session.
+    Session(Box<SessionRow>),
+    /// A principal.
+    Principal(Box<PrincipalRow>),
+}
+
 /// What the gateways of one state directory said.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// Each gateway's socket and sessions, in the order of the sockets' names.
-    pub answers: Vec<(PathBuf, Vec<SessionRow>)>,
+    /// Each gateway's socket and what it has, in the order of the sockets' names.
+    pub answers: Vec<(PathBuf, Vec<Row>)>,
     /// Those that listen and gave no answer.
     pub failed: Vec<AskError>,
 }
@@ -64,26 +92,29 @@ pub struct Gathered {
 /// Asks all gateways with their sockets in `directory`. For one session they are asked until one knows it.
 ///
 /// # Errors
-/// When none is there, and when none of those that answered knows the session.
-pub fn ask_all(directory: &Path, request: Request) -> Result<Gathered, AskError> {
+/// When none is there, and when none of those that answered knows the session or principal.
+pub fn ask_all(directory: &Path, request: &Request) -> Result<Gathered, AskError> {
     let mut gathered = Gathered::default();
     let mut unknown = None;
     for socket in sockets(directory)? {
-        match (ask(&socket, request), request) {
-            (Ok(rows), Request::List {}) => gathered.answers.push((socket, rows)),
-            (Ok(rows), _) => {
+        match ask(&socket, request) {
+            Ok(rows) => {
                 gathered.answers.push((socket, rows));
-                return Ok(gathered);
+                if request.of_one_session().is_some() {
+                    return Ok(gathered);
+                }
             }
             // Its gateway was killed.
-            (Err(AskError::Nobody(_)), _) => {}
-            (Err(error @ AskError::UnknownSession(_)), _) => unknown = Some(error),
-            (Err(error), _) => gathered.failed.push(error),
+            Err(AskError::Nobody(_)) => {}
+            Err(error @ (AskError::UnknownSession(_) | AskError::UnknownPrincipal(_))) => {
+                unknown = Some(error)
+            }
+            Err(error) => gathered.failed.push(error),
         }
     }
     match unknown {
         // One that gave no answer may have it.
-        Some(unknown) if gathered.failed.is_empty() => Err(unknown),
+        Some(unknown) if gathered.failed.is_empty() && gathered.answers.is_empty() => Err(unknown),
         None if gathered.answers.is_empty() && gathered.failed.is_empty() => {
             Err(AskError::None(directory.to_owned()))
         }
@@ -106,11 +137,11 @@ fn sockets(directory: &Path) -> Result<Vec<PathBuf>, AskError> {
     Ok(sockets)
 }
 
-/// Asks the gateway at `socket`; the sessions of its answer.
+/// Asks the gateway at `socket`; what it has.
 ///
 /// # Errors
 /// See [`AskError`].
-pub fn ask(socket: &Path, request: Request) -> Result<Vec<SessionRow>, AskError> {
+pub fn ask(socket: &Path, request: &Request) -> Result<Vec<Row>, AskError> {
     let io = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::Nobody(socket.to_owned()),
         io::ErrorKind::PermissionDenied => AskError::Permission(socket.to_owned()),
@@ -119,26 +150,35 @@ pub fn ask(socket: &Path, request: Request) -> Result<Vec<SessionRow>, AskError>
     let mut stream = UnixStream::connect(socket).map_err(io)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(io)?;
-    let mut text = serde_json::to_vec(&request).map_err(|error| io(error.into()))?;
+    let mut text = serde_json::to_vec(request).map_err(|error| io(error.into()))?;
     text.push(b'\n');
     stream.write_all(&text).map_err(io)?;
     let mut reader = BufReader::new(stream);
     let mut rows = Vec::new();
     loop {
         let mut line = Vec::new();
-        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+        let longest = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
         (&mut reader).take(longest).read_until(b'\n', &mut line).map_err(io)?;
         if line.is_empty() {
             return Err(io(io::ErrorKind::UnexpectedEof.into()));
         }
         let line: Line = serde_json::from_slice(&line).map_err(|error| io(error.into()))?;
         match (line, request) {
-            (Line::Session(row), _) => rows.push(*row),
+            (Line::Session(row), _) => rows.push(Row::Session(row)),
+            (Line::Principal(row), _) => rows.push(Row::Principal(row)),
             (Line::Done {}, _) => return Ok(rows),
             (Line::Error(Trouble::Permission), _) => return Err(AskError::Permission(socket.to_owned())),
             (Line::Error(Trouble::UnknownSession), Request::Show { sid } | Request::Revoke { sid }) => {
-                return Err(AskError::UnknownSession(sid));
+                return Err(AskError::UnknownSession(*sid));
             }
+            (
+                Line::Error(Trouble::UnknownPrincipal),
+                Request::Principal { principal } | Request::Lift { principal, .. },
+            ) => return Err(AskError::UnknownPrincipal(principal.clone())),
+            (Line::Error(Trouble::NoLabel(label)), _) => {
+                return Err(AskError::NoLabel { path: socket.to_owned(), label });
+            }
+            (Line::Error(Trouble::Unrecorded), _) => return Err(AskError::Unrecorded(socket.to_owned())),
             (Line::Error(trouble), _) => return Err(io(io::Error::other(format!("{trouble:?}")))),
         }
     }

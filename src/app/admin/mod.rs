@@ -1,7 +1,8 @@
-//! The operator's socket of a running gateway: which sessions there are, and their end at once.
+//! The operator's socket of a running gateway: which sessions there are, and their end at once; what principals did, and
+//! what is taken away from it.
 //!
 //! One request a connection, one JSON object a line, both ways. Who may ask is the kernel's word: the gateway's own
-//! user and root. A request is a [`Request`]; the answer is any number of `{"session": …}` lines and one that ends it,
+//! user and root. A request is a [`Request`]; the answer is any number of `{"session": …}` or `{"principal": …}` lines and one that ends it,
 //! `{"done": …}` or `{"error": …}` ([`Line`]). No token is ever in any of them.
 
 use serde::{Deserialize, Serialize};
@@ -10,16 +11,25 @@ use crate::domain::ids::SessionId;
 use crate::gate::Overview;
 
 pub mod client;
+mod principal;
 pub mod server;
 
-/// Longest line of either side, in bytes. What clients call themselves is cut so that it fits.
+pub use principal::{CallsRow, Counts, LabelRow, PrincipalRow};
+
+/// Longest request, in bytes.
 const LONGEST_LINE: usize = 16 * 1024;
+
+/// Longest line of an answer, in bytes. What it lists, and names that others chose, is cut so that it fits.
+const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
+
+/// Longest reason that an operator gives, in bytes.
+pub const LONGEST_REASON: usize = 512;
 
 /// Longest name of a client that is told, in characters.
 const LONGEST_NAME: usize = 128;
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// All sessions.
@@ -34,6 +44,34 @@ pub enum Request {
         /// Which.
         sid: SessionId,
     },
+    /// All principals of whom something is known.
+    Principals {},
+    /// One.
+    Principal {
+        /// Its name, a token's `sub`.
+        principal: String,
+    },
+    /// The end of what policies see of one's past.
+    Lift {
+        /// Its name.
+        principal: String,
+        /// These labels.
+        labels: Vec<String>,
+        /// All counted calls.
+        calls: bool,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Request {
+    /// Whether it concerns a session, which one gateway has; else each gateway has a part of the answer.
+    const fn of_one_session(&self) -> Option<SessionId> {
+        match self {
+            Self::Show { sid } | Self::Revoke { sid } => Some(*sid),
+            Self::List {} | Self::Principals {} | Self::Principal { .. } | Self::Lift { .. } => None,
+        }
+    }
 }
 
 /// One line of an answer.
@@ -42,6 +80,8 @@ pub enum Request {
 pub(super) enum Line {
     /// A session; more follows.
     Session(Box<SessionRow>),
+    /// A principal; more follows.
+    Principal(Box<PrincipalRow>),
     /// The answer is complete.
     Done {},
     /// It is not.
@@ -49,13 +89,19 @@ pub(super) enum Line {
 }
 
 /// Why a request was not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Trouble {
     /// The caller is neither the gateway's user nor root.
     Permission,
     /// No session of this id is open.
     UnknownSession,
+    /// Nothing is known of a principal of this name.
+    UnknownPrincipal,
+    /// The principal has no such label.
+    NoLabel(String),
+    /// The log can't take the record, so nothing was done.
+    Unrecorded,
     /// The request can't be read.
     Malformed,
 }
@@ -85,6 +131,9 @@ pub struct SessionRow {
     pub last_active: String,
     /// Tool calls permitted so far.
     pub calls: u64,
+    /// What the session was labelled with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Messages that policies allowed, tool calls among them.
     pub allowed: u64,
     /// Messages that were refused and recorded.
@@ -105,6 +154,7 @@ impl From<Overview> for SessionRow {
             opened: seen.opened.to_rfc3339(),
             last_active: seen.last_active.to_rfc3339(),
             calls: seen.calls,
+            labels: seen.labels.iter().map(ToString::to_string).collect(),
             allowed: seen.allowed,
             denied: seen.denied,
         }
@@ -139,6 +189,8 @@ mod tests {
             r#"{"ask":"revoke","sid":"*"}"#,
             r#"{"ask":"list","sid":"x"}"#,
             r#"{"ask":"end"}"#,
+            r#"{"ask":"lift","principal":"p","labels":["x"],"calls":false}"#,
+            r#"{"ask":"principal"}"#,
             "[]",
             "",
         ] {

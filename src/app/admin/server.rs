@@ -12,12 +12,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{LONGEST_LINE, Line, Request, SessionRow, Trouble};
+use super::{LONGEST_ANSWER, LONGEST_LINE, LONGEST_REASON, Line, PrincipalRow, Request, SessionRow, Trouble};
 use crate::app::error::StartError;
 use crate::attest;
 use crate::config::Config;
 use crate::domain::clock::{Clock, Timestamp};
-use crate::gate::Gate;
+use crate::gate::{Gate, Lift, LiftError};
 use crate::proxy::downstream::http::{SocketFile, bind_unix};
 
 /// Connections at once.
@@ -194,8 +194,10 @@ async fn exchange(gate: &Gate, mut stream: UnixStream) -> io::Result<()> {
     };
     let mut text = Vec::new();
     for line in &answer {
+        let begin = text.len();
         serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
+        debug_assert!(text.len() - begin <= LONGEST_ANSWER, "what a line lists is bounded");
     }
     stream.write_all(&text).await?;
     stream.shutdown().await
@@ -223,5 +225,34 @@ async fn answer(gate: &Gate, request: Request, uid: u32) -> Vec<Line> {
             tracing::warn!(target: "chancery::session", session = %sid, uid, "a session was revoked");
             vec![Line::Done {}]
         }
+        Request::Principals {} => {
+            let rows = gate.principals().into_iter();
+            let rows = rows.map(|seen| Line::Principal(Box::new(PrincipalRow::from(seen))));
+            rows.chain([Line::Done {}]).collect()
+        }
+        Request::Principal { principal } => match known(gate, &principal) {
+            Some(row) => vec![row, Line::Done {}],
+            None => vec![Line::Error(Trouble::UnknownPrincipal)],
+        },
+        Request::Lift { principal, labels, calls, reason } => {
+            let nothing = labels.is_empty() && !calls;
+            if nothing || reason.trim().is_empty() || reason.len() > LONGEST_REASON {
+                return vec![Line::Error(Trouble::Malformed)];
+            }
+            match gate.lift(&Lift { principal: principal.clone(), labels, calls, reason, uid }).await {
+                Ok(()) => known(gate, &principal).into_iter().chain([Line::Done {}]).collect(),
+                Err(LiftError::UnknownPrincipal) => vec![Line::Error(Trouble::UnknownPrincipal)],
+                Err(LiftError::NoLabel(label)) => vec![Line::Error(Trouble::NoLabel(label))],
+                Err(LiftError::Unrecorded(error)) => {
+                    tracing::error!(%error, "nothing was taken away from a principal's past: it could not be recorded");
+                    vec![Line::Error(Trouble::Unrecorded)]
+                }
+            }
+        }
     }
+}
+
+fn known(gate: &Gate, principal: &str) -> Option<Line> {
+    let found = gate.principals().into_iter().find(|seen| &*seen.principal == principal)?;
+    Some(Line::Principal(Box::new(PrincipalRow::from(found))))
 }

@@ -7,7 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::counter::Counter;
 use crate::domain::clock::Timestamp;
-use crate::policy::State;
+use crate::policy::{Calls, State};
+
+/// What an operator is shown of a principal.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Its permitted tool calls.
+    pub all: Calls,
+    /// Those of each server, by name.
+    pub servers: Vec<(String, Calls)>,
+    /// Those of each tool, `<server>/<tool>`, by name.
+    pub tools: Vec<(String, Calls)>,
+    /// Its labels, each with its end.
+    pub labels: Vec<(Arc<str>, Timestamp)>,
+}
+
+impl Past {
+    /// Whether nothing is known of it.
+    pub fn is_empty(&self) -> bool {
+        self.all.calls == 0 && self.labels.is_empty()
+    }
+}
 
 /// See the module. Servers and tools are named as in records: `files`, `files/read`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +88,48 @@ impl Account {
         state.labels = live.map(|(label, _)| Arc::clone(label)).collect();
     }
 
+    /// Takes a label away; gives the end that it had.
+    pub(in crate::gate) fn lift(&mut self, label: &str) -> Option<Timestamp> {
+        self.labels.remove(label).map(Timestamp::from_millis)
+    }
+
+    /// Begins all counters anew; gives what they were.
+    pub(in crate::gate) fn reset(&mut self) -> Self {
+        let labels = std::mem::take(&mut self.labels);
+        std::mem::replace(self, Self { labels, ..Self::default() })
+    }
+
+    /// Counts, and has, what another one counted and had as well; returns how many counters and labels that added.
+    pub(in crate::gate) fn absorb(&mut self, other: Self) -> usize {
+        let before = self.entries();
+        self.all.absorb(other.all);
+        for (name, counter) in other.servers {
+            self.servers.entry(name).or_default().absorb(counter);
+        }
+        for (name, counter) in other.tools {
+            self.tools.entry(name).or_default().absorb(counter);
+        }
+        for (label, until) in other.labels {
+            self.label(&label, Timestamp::from_millis(until));
+        }
+        self.entries() - before
+    }
+
+    /// What there is to show of it at `now`.
+    pub(in crate::gate) fn past(&self, now: Timestamp) -> Past {
+        let each = |counters: &BTreeMap<Box<str>, Counter>| {
+            let read = counters.iter().map(|(name, counter)| (name.to_string(), counter.read(now)));
+            read.filter(|(_, calls)| calls.calls > 0).collect()
+        };
+        let live = self.labels.iter().filter(|(_, end)| **end > now.as_millis());
+        Past {
+            all: self.all.read(now),
+            servers: each(&self.servers),
+            tools: each(&self.tools),
+            labels: live.map(|(label, end)| (Arc::clone(label), Timestamp::from_millis(*end))).collect(),
+        }
+    }
+
     /// Lets go of what has no effect any more; returns whether anything is left.
     pub(super) fn prune(&mut self, now: Timestamp) -> bool {
         self.labels.retain(|_, end| *end > now.as_millis());
@@ -82,7 +144,7 @@ impl Account {
     }
 
     /// How many counters and labels it holds.
-    pub(super) fn entries(&self) -> usize {
+    pub(in crate::gate) fn entries(&self) -> usize {
         self.servers.len() + self.tools.len() + self.labels.len()
     }
 }

@@ -103,6 +103,9 @@ struct Predicate<'a> {
     replaces: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     added_labels: Vec<Added<'a>>,
+    #[serde(borrow, default)]
+    lifted_labels: Vec<Lifted<'a>>,
+    reset_calls: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +116,14 @@ struct Added<'a> {
     until: Option<Cow<'a, str>>,
 }
 
-/// The kind of record that counts.
+#[derive(Deserialize)]
+struct Lifted<'a> {
+    #[serde(borrow)]
+    label: Cow<'a, str>,
+}
+
+/// The kinds of records that count.
+const STATE_CHANGE: &str = "urn:chancery:attestation:state-change:v1";
 const DECISION: &str = "urn:chancery:attestation:decision:v1";
 
 /// When a decision was made, by its id, a UUIDv7 (RFC 9562 §5.7).
@@ -191,6 +201,17 @@ impl Book {
     /// Counts one record, as the gate did when it made it.
     pub(super) fn count(&mut self, payload: &[u8]) -> Result<(), serde_json::Error> {
         let Statement { kind, predicate } = serde_json::from_slice(payload)?;
+        if kind == STATE_CHANGE {
+            if let Some(account) = predicate.principal.and_then(|of| self.accounts.get_mut(of.as_ref())) {
+                for lifted in &predicate.lifted_labels {
+                    account.lift(&lifted.label);
+                }
+                if predicate.reset_calls.is_some() {
+                    account.reset();
+                }
+            }
+            return Ok(());
+        }
         let is = |field: &Option<Cow<'_, str>>, text| field.as_deref() == Some(text);
         if kind != DECISION || !is(&predicate.from, "client") {
             return Ok(());

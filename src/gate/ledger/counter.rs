@@ -66,6 +66,17 @@ impl Window {
         }
     }
 
+    /// Adds what another one of the same steps has.
+    fn absorb(&mut self, other: &Self) {
+        let head = self.head.max(other.head);
+        let mut other = other.clone();
+        self.advance(head);
+        other.advance(head);
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     fn undo(&mut self, step: i64) {
         let at = usize::try_from(self.head.saturating_sub(step)).unwrap_or(0);
         if let Some(count) = self.counts.get_mut(at) {
@@ -126,6 +137,21 @@ impl Counter {
         self.calls = self.calls.saturating_sub(1);
         for (window, step) in self.windows.iter_mut().flat_map(|windows| windows.each()) {
             window.undo(at.as_millis().div_euclid(step));
+        }
+    }
+
+    /// Counts what another one counted as well.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.last = self.last.max(other.last);
+        match (&mut self.windows, other.windows) {
+            (Some(windows), Some(mut more)) => {
+                for ((window, _), (more, _)) in windows.each().into_iter().zip(more.each()) {
+                    window.absorb(more);
+                }
+            }
+            (windows @ None, more) => *windows = more,
+            (Some(_), None) => {}
         }
     }
 

@@ -21,6 +21,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 pub(super) use account::Account;
+pub use account::Past;
 use book::Book;
 pub use book::LedgerError;
 
@@ -82,6 +83,27 @@ impl Ledger {
             return Arc::clone(&account);
         }
         Arc::clone(&self.accounts.entry(principal.into()).or_default())
+    }
+
+    /// The account of a principal, if there is one.
+    pub(super) fn find(&self, principal: &str) -> Option<Shared> {
+        self.accounts.get(principal).map(|account| Arc::clone(&account))
+    }
+
+    /// All principals of whom something is known, by name.
+    pub(super) fn pasts(&self, now: Timestamp) -> Vec<(Arc<str>, Past)> {
+        let read = self.accounts.iter().map(|entry| (Arc::clone(entry.key()), Arc::clone(entry.value())));
+        // Not under the table's lock: an account's lock comes before it.
+        let read: Vec<(Arc<str>, Shared)> = read.collect();
+        let mut pasts: Vec<_> =
+            read.into_iter().map(|(name, account)| (name, account.lock().past(now))).collect();
+        pasts.sort_by(|a, b| a.0.cmp(&b.0));
+        pasts
+    }
+
+    /// So many counters and labels were taken out of an account.
+    pub(super) fn taken(&self, entries: usize) {
+        self.entries.fetch_sub(entries, Ordering::Relaxed);
     }
 
     /// Whether no counter and no label can be added.

@@ -119,9 +119,10 @@ async fn a_permit_that_is_not_redeemed_frees_its_id_and_lets_no_answer_in() {
 async fn the_gateways_own_ids_are_nobody_elses() {
     let world = World::new();
     let open = world.http().await;
-    assert_eq!(code(open.client(&request("chancery:1", "tools/list")).await), -32600);
+    assert_eq!(code(open.client(&request("chancery:2", "tools/list")).await), -32600);
     let cancel =
-        json!({"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"chancery:1"}});
+        json!({"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"chancery:2"}});
+    open.tools_changed().await;
     let _own = open.session.own_request().unwrap().redeem().unwrap();
     assert_eq!(dropped(open.client(&cancel).await), DropReason::Unmatched);
     world.verified().await;

@@ -76,7 +76,7 @@ async fn a_gateway_without_a_catalogue_learns_it_from_the_clients_first_list() {
 #[tokio::test]
 async fn the_gateways_own_list_is_asked_page_by_page_and_never_delivered() {
     let world = World::with(Terms { tools: Vec::new(), ..Terms::default() });
-    let open = world.http().await;
+    let open = world.unlisted(&secret(1), Transport::Tcp).await;
     let own = open.session.own_request().unwrap();
     assert_eq!(own.standing_kind(), Some(Standing::OwnToolList));
     let first = json_of(&own.redeem().unwrap().bytes);
@@ -102,10 +102,7 @@ async fn a_changed_tool_is_held_back_until_policies_were_compiled_for_it() {
     let world = World::with(Terms { fixed_catalogue: true, ..Terms::default() });
     let open = world.http().await;
     let _called = forwarded(open.call(1, "read", "/public/a").await);
-    let _own = open.session.own_request().unwrap().redeem().unwrap();
-    let _same = open.session.from_server(list("chancery:1", &tools())).await;
-    let changed = json!({"jsonrpc":"2.0","method":"notifications/tools/list_changed"});
-    let _told = delivered(open.server(&changed).await);
+    open.tools_changed().await;
     let _own = open.session.own_request().unwrap().redeem().unwrap();
     let poisoned = [tool("read", "now with instructions for the model")];
     assert_eq!(ignored(open.session.from_server(list("chancery:2", &poisoned)).await), DropReason::Consumed);
@@ -152,4 +149,57 @@ async fn a_cancelled_list_is_not_seen_whole_under_another_requests_id() {
     let _reused = open.client(&request(5, "ping")).await;
     let late = open.session.from_server(list(5, &tools())).await;
     assert_eq!(names(&delivered(late)), ["read"]);
+}
+
+#[tokio::test]
+async fn a_call_waits_for_the_sessions_own_list_so_what_drifted_before_it_began_is_held_back() {
+    let world = World::with(Terms { fixed_catalogue: true, ..Terms::default() });
+    let open = world.unlisted(&secret(1), Transport::Tcp).await;
+    let early = open.call(1, "read", "/public/a");
+    tokio::pin!(early);
+    assert!(futures_util::poll!(&mut early).is_pending(), "nothing is known of this session's tools");
+    open.list_own(&[tool("read", "now with instructions for the model")]).await;
+    assert_eq!(replied(early.await)["error"]["data"]["reason"], "tool_quarantined");
+
+    // The same where the server says so while calls come in.
+    let open = world.http().await;
+    let _called = forwarded(open.call(1, "read", "/public/a").await);
+    open.tools_changed().await;
+    let between = open.call(2, "read", "/public/a");
+    tokio::pin!(between);
+    assert!(futures_util::poll!(&mut between).is_pending());
+    open.list_own(&tools()).await;
+    let _called = forwarded(between.await);
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn where_the_server_does_not_say_which_tools_it_has_none_is_called_until_it_does() {
+    let world = World::new();
+    let open = world.unlisted(&secret(1), Transport::Tcp).await;
+    assert!(!open.session.want_tools(false), "it is asked for already");
+    let _own = open.session.own_request().unwrap().redeem().unwrap();
+    let failed = frame(r#"{"jsonrpc":"2.0","id":"chancery:1","error":{"code":-32603,"message":"not now"}}"#);
+    assert_eq!(ignored(open.session.from_server(failed).await), DropReason::Consumed);
+    let refused = replied(open.call(1, "read", "/public/a").await);
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["data"]["reason"]),
+        (&json!(503), &json!("upstream_unavailable"))
+    );
+    assert!(open.session.own_request().is_none());
+    assert!(open.session.want_tools(false), "a call asks again");
+    open.list_own(&tools()).await;
+    let _called = forwarded(open.call(2, "read", "/public/a").await);
+
+    // A server that has no tools any more has none that could be called.
+    let route = Route::new(server(), Transport::Tcp);
+    let (session, permit) =
+        world.gate.open(&secret(2), &route, initialize(), &Arrival::default()).await.unwrap();
+    let _sent = permit.redeem().unwrap();
+    let answer = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}"#;
+    let _ = delivered(session.from_server(frame(answer)).await);
+    let gone = frame(call(1, "read", "/public/a").to_string());
+    let gone = replied(session.from_client(&secret(2), gone, &Arrival::default()).await);
+    assert_eq!(gone["error"]["data"]["reason"], "tool_quarantined");
+    world.verified().await;
 }

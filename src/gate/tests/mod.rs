@@ -5,6 +5,7 @@ mod bindings;
 mod changes;
 mod decisions;
 mod forwarding;
+mod lift;
 mod lists;
 mod revocation;
 mod server;
@@ -73,6 +74,9 @@ impl CatalogueSink for Recompiler {
     fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
         let mut catalogue = self.engines.current().catalogue().clone();
         let known = catalogue.servers.entry(learned.server).or_default();
+        if learned.definitions.iter().all(|shown| known.iter().any(|old| old.digest == shown.digest)) {
+            return Box::pin(std::future::ready(()));
+        }
         for definition in learned.definitions {
             known.retain(|old| old.name != definition.name);
             known.push(definition);
@@ -102,6 +106,8 @@ struct World {
     clock: Clock,
     identity: Arc<Identity>,
     dir: TempDir,
+    /// What the tool server lists to the gateway.
+    tools: Vec<String>,
 }
 
 /// What a world is made of.
@@ -163,7 +169,7 @@ impl World {
             config: terms.config,
         };
         let gate = Gate::new(parts, ledger);
-        Self { gate, engines, log, clock, identity, dir }
+        Self { gate, engines, log, clock, identity, dir, tools: terms.tools }
     }
 
     /// Puts other policies in force.
@@ -173,8 +179,15 @@ impl World {
         self.engines.replace(engine);
     }
 
-    /// Opens a session and answers its handshake; returns what the client and the server are to see.
+    /// Opens a session and answers its handshake and the gateway's own `tools/list`.
     async fn open(&self, admitted: &Admitted, transport: Transport) -> Open {
+        let open = self.unlisted(admitted, transport).await;
+        open.list_own(&self.tools).await;
+        open
+    }
+
+    /// Opens a session and answers its handshake; returns what the client and the server are to see.
+    async fn unlisted(&self, admitted: &Admitted, transport: Transport) -> Open {
         let route = Route::new(server(), transport);
         let opened = self.gate.open(admitted, &route, initialize(), &Arrival::default()).await;
         let (session, permit) = opened.map_err(|refused| refused.reply).unwrap();
@@ -249,6 +262,20 @@ impl Open {
 
     async fn server(&self, message: &Value) -> ServerVerdict {
         self.session.from_server(frame(message.to_string())).await
+    }
+
+    /// Answers the gateway's own `tools/list`, which is on its way or due.
+    async fn list_own(&self, tools: &[String]) {
+        let own = json_of(&self.session.own_request().unwrap().redeem().unwrap().bytes);
+        let (id, tools) = (&own["id"], tools.join(","));
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{tools}]}}}}"#);
+        assert_eq!(ignored(self.session.from_server(frame(answer)).await), DropReason::Consumed);
+    }
+
+    /// The server says that its tools are others.
+    async fn tools_changed(&self) {
+        let changed = json!({"jsonrpc":"2.0","method":"notifications/tools/list_changed"});
+        let _told = delivered(self.server(&changed).await);
     }
 
     async fn call(&self, id: i64, tool: &str, path: &str) -> Verdict {

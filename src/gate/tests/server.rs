@@ -68,6 +68,7 @@ async fn a_server_that_dies_leaves_an_answer_for_every_waiting_request() {
     let open = world.http().await;
     let _a = forwarded(open.call(1, "read", "/public/a").await);
     let _b = forwarded(open.call(2, "read", "/public/a").await);
+    open.tools_changed().await;
     let _own = open.session.own_request().unwrap().redeem().unwrap();
     let reply = json_of(&open.session.fail_request(&1.into()).unwrap());
     assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(1), &json!(503)));

@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::*;
 
 /// Two servers; ten calls for each principal, whatever it calls.
-const TEN: &str = r#"
+pub(super) const TEN: &str = r#"
 permit (principal, action, resource);
 @id("ten") @reason("Ten calls are enough.")
 forbid (principal, action in Mcp::Action::"tools/call", resource) when { principal.usage.calls >= 10 };
 "#;
 
 /// What is read at `files` must not be mailed.
-const FLOW: &str = r#"
+pub(super) const FLOW: &str = r#"
 permit (principal, action in [Mcp::Action::"session/open", Mcp::Action::"list"], resource);
 @id("read") @label("pii") @label_for("2h")
 permit (principal, action == Mcp::Action::"files/read", resource) when { context.input.path like "/public/*" };
@@ -25,12 +25,12 @@ forbid (principal, action in Mcp::Action::"mail/*", resource) when { principal.l
 forbid (principal, action in Mcp::Action::"mail/*", resource) when { principal.session.labels.contains("peeked") };
 "#;
 
-fn mail() -> ServerName {
+pub(super) fn mail() -> ServerName {
     "mail".parse().unwrap()
 }
 
 /// A world of two servers with the same tools.
-fn world(policies: &'static str) -> World {
+pub(super) fn world(policies: &'static str) -> World {
     let world = World::new();
     put_in_force(&world, policies);
     world
@@ -46,7 +46,7 @@ fn put_in_force(world: &World, policies: &str) {
     world.engines.replace(engine);
 }
 
-async fn at(world: &World, server: ServerName, admitted: &Admitted) -> Arc<Open> {
+pub(super) async fn at(world: &World, server: ServerName, admitted: &Admitted) -> Arc<Open> {
     let route = Route::new(server, Transport::Tcp);
     let opened = world.gate.open(admitted, &route, initialize(), &Arrival::default()).await;
     let (session, permit) = opened.map_err(|refused| refused.reply).unwrap();
@@ -54,7 +54,9 @@ async fn at(world: &World, server: ServerName, admitted: &Admitted) -> Arc<Open>
     let answer = delivered(session.from_server(initialized_answer("2025-11-25")).await).bytes;
     let verdict = session.from_client(admitted, frame(INITIALIZED), &Arrival::default()).await;
     let _ = forwarded(verdict);
-    Arc::new(Open { session, admitted: admitted.clone(), sent: sent.bytes, answer })
+    let open = Open { session, admitted: admitted.clone(), sent: sent.bytes, answer };
+    open.list_own(&tools()).await;
+    Arc::new(open)
 }
 
 /// Sixty-four calls at once, in turn over the sessions; how many went on.

@@ -52,12 +52,20 @@ enum Decided {
     Nothing,
 }
 
+/// Tool calls that wait for the tool server's list of tools.
+type Held = FuturesOrdered<BoxFuture<'static, Frame>>;
+
+fn is_initialized(frame: &Frame) -> bool {
+    frame.kind() == Kind::Notification && frame.method() == Some(methods::NOTIFICATIONS_INITIALIZED)
+}
+
 /// Serves the client on stdin and stdout until either side ends or `shutdown` is cancelled (SIGTERM, SIGINT).
 /// Returns the code to exit with: the child's, or 128 and its signal.
 pub async fn run(parts: RunParts, shutdown: CancellationToken) -> i32 {
     let (out, written) = pipe::write_stdout();
     let lines = pipe::read_stdin(parts.limits.message_bytes);
-    let code = Runner { parts, out, relay: None }.run(lines, &shutdown, &written.failed).await;
+    let code =
+        Runner { parts, out, relay: None, initialized: false }.run(lines, &shutdown, &written.failed).await;
     // Dropping the runner ended the writer's stream; what is queued is written, if the client still reads.
     written.finished.await;
     code
@@ -67,6 +75,8 @@ struct Runner {
     parts: RunParts,
     out: Sender,
     relay: Option<Arc<Relay>>,
+    /// The client's `initialized` has come.
+    initialized: bool,
 }
 
 impl Runner {
@@ -77,6 +87,7 @@ impl Runner {
         unread: &CancellationToken,
     ) -> i32 {
         let mut decided: FuturesOrdered<BoxFuture<'static, Decided>> = FuturesOrdered::new();
+        let mut held: Held = FuturesOrdered::new();
         let mut open = true;
         let reason = loop {
             let over = self.relay.as_ref().map(|relay| relay.over().clone());
@@ -97,10 +108,15 @@ impl Runner {
                         () = shutdown.cancelled() => break Some((CloseReason::Shutdown, true)),
                     }
                 }
-                line = lines.recv(), if open && decided.len() < WINDOW => match line {
+                Some(frame) = held.next(), if !held.is_empty() => {
+                    if let Some(relay) = self.relay.clone() {
+                        decided.push_back(self.ask(&relay, frame));
+                    }
+                }
+                line = lines.recv(), if open && decided.len() + held.len() < WINDOW => match line {
                     None => open = false,
                     Some(line) => match self.relay.clone() {
-                        Some(relay) => self.decide(&relay, line, &mut decided),
+                        Some(relay) => self.decide(&relay, line, &mut decided, &mut held),
                         None => {
                             let connected = tokio::select! {
                                 connected = self.before_session(line) => connected,
@@ -113,12 +129,15 @@ impl Runner {
                     },
                 },
             }
-            if !open && decided.is_empty() {
+            if !open && decided.is_empty() && held.is_empty() {
                 break Some((CloseReason::Client, false));
             }
         };
         if reason.is_none() {
             // The session is over: what was being decided is answered by that.
+            while let (Some(frame), Some(relay)) = (held.next().await, self.relay.clone()) {
+                decided.push_back(self.ask(&relay, frame));
+            }
             while let Some(done) = decided.next().await {
                 self.carry_out(done).await;
             }
@@ -210,10 +229,11 @@ impl Runner {
 
     /// Has the gate decide a message of a session; a batch is decided message by message.
     fn decide(
-        &self,
+        &mut self,
         relay: &Arc<Relay>,
         line: pipe::Line,
         decided: &mut FuturesOrdered<BoxFuture<'static, Decided>>,
+        held: &mut Held,
     ) {
         let limits = &self.parts.limits;
         let malformed = |error: WireError, received: Sha256Digest| -> BoxFuture<'static, Decided> {
@@ -242,13 +262,32 @@ impl Runner {
         };
         for frame in frames {
             match frame {
-                Ok(frame) => decided.push_back(self.ask(relay, frame)),
+                Ok(frame) => match self.awaited(relay, &frame) {
+                    Some(listed) => held.push_back(Box::pin(async move {
+                        listed.await;
+                        frame
+                    })),
+                    None => decided.push_back(self.ask(relay, frame)),
+                },
                 Err(error) => decided.push_back(malformed(error, received)),
             }
         }
     }
 
+    /// What a tool call waits for before it is decided. The tool server may want the client's next message for that, so
+    /// that must pass meanwhile.
+    fn awaited(
+        &mut self,
+        relay: &Arc<Relay>,
+        frame: &Frame,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.initialized |= is_initialized(frame);
+        relay.prepare_call(frame, self.initialized);
+        if frame.method() == Some(methods::TOOLS_CALL) { relay.session().awaited_tools() } else { None }
+    }
+
     fn ask(&self, relay: &Arc<Relay>, frame: Frame) -> BoxFuture<'static, Decided> {
+        let initialized = is_initialized(&frame);
         let (relay, admission) = (Arc::clone(relay), Arc::clone(&self.parts.admission));
         Box::pin(async move {
             let request = request_id(&frame);
@@ -266,8 +305,6 @@ impl Runner {
                 let message = "this session is initialized already";
                 return Decided::Reply(replies::error(Some(id), INVALID_REQUEST, message, None::<&()>));
             }
-            let initialized = frame.kind() == Kind::Notification
-                && frame.method() == Some(methods::NOTIFICATIONS_INITIALIZED);
             let verdict = relay.session().from_client(&admitted, frame, &Arrival::default()).await;
             Decided::Verdict(verdict, request, initialized)
         })

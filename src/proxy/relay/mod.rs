@@ -18,7 +18,7 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
 use crate::gate::{Arrival, Permit, Session, ToServer, Verdict};
 use crate::proxy::upstream::{ConnectError, Connector, Exit, Link, Speaker, StreamKey};
-use crate::wire::{Frame, Kind, RequestId, WireError, replies};
+use crate::wire::{Frame, Kind, RequestId, WireError, methods, replies};
 
 mod listen;
 mod pump;
@@ -163,10 +163,19 @@ impl Relay {
         answers: &Sender,
     ) -> Outcome {
         let request = request_id(&frame);
+        self.prepare_call(&frame, false);
         let verdict = self.session.from_client(admitted, frame, arrival).await;
         let outcome = self.dispatch(verdict, request, answers).await;
         self.ask_for_ourselves();
         outcome
+    }
+
+    /// Before a tool call: has the tool server say which tools it has, where that was not asked for. `announced`: the
+    /// client's `initialized` is on its way.
+    pub(in crate::proxy) fn prepare_call(self: &Arc<Self>, frame: &Frame, announced: bool) {
+        if frame.method() == Some(methods::TOOLS_CALL) && self.session.want_tools(announced) {
+            self.ask_for_ourselves();
+        }
     }
 
     /// Refuses what a client sent and could not be read strictly. Returns the reply.
