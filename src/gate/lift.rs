@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attest::predicate::{LiftedLabel, StateChange};
-use crate::attest::{AppendError, Predicate};
+use crate::attest::{AppendError, PendingReceipt, Predicate};
 use crate::domain::ids::SessionId;
 
 use super::Gate;
-use super::ledger::{Account, Past};
+use super::house::House;
+use super::ledger::{self, Account, Past};
 use super::session::Session;
 
 /// A principal as an operator is shown it.
@@ -52,6 +53,9 @@ pub enum LiftError {
     /// The log can't take the record.
     #[error(transparent)]
     Unrecorded(#[from] AppendError),
+    /// The gateway ends.
+    #[error("the gateway ends")]
+    Abandoned,
 }
 
 impl Gate {
@@ -112,6 +116,24 @@ impl Gate {
             house.ledger.taken(before - account.entries());
             (pending, taken)
         };
+        let lifted = Lifted { house: Arc::clone(house), account, taken, sessions, lift: lift.clone() };
+        // Whoever asked may go away: what the log could not take is given back all the same.
+        tokio::spawn(lifted.settle(pending)).await.unwrap_or(Err(LiftError::Abandoned))
+    }
+}
+
+/// What was taken away, until the log has it.
+struct Lifted {
+    house: Arc<House>,
+    account: ledger::Shared,
+    taken: Account,
+    sessions: Vec<Arc<Session>>,
+    lift: Lift,
+}
+
+impl Lifted {
+    async fn settle(self, pending: PendingReceipt) -> Result<(), LiftError> {
+        let Self { house, account, taken, sessions, lift } = self;
         if let Err(error) = pending.await {
             house.ledger.added(account.lock().absorb(taken));
             return Err(error.into());

@@ -106,9 +106,11 @@ pub fn ask_all(directory: &Path, request: &Request) -> Result<Gathered, AskError
             }
             // Its gateway was killed.
             Err(AskError::Nobody(_)) => {}
+            // Another one may have it.
             Err(error @ (AskError::UnknownSession(_) | AskError::UnknownPrincipal(_))) => {
-                unknown = Some(error)
+                unknown.get_or_insert(error);
             }
+            Err(error @ AskError::NoLabel { .. }) => unknown = Some(error),
             Err(error) => gathered.failed.push(error),
         }
     }

@@ -23,6 +23,9 @@ use crate::proxy::downstream::http::{SocketFile, bind_unix};
 /// Connections at once.
 const CONNECTIONS: usize = 8;
 
+/// Labels that are taken away at once.
+const MOST_LABELS: usize = 64;
+
 /// How long one exchange may take. The record of a close is waited for within it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -234,16 +237,22 @@ async fn answer(gate: &Gate, request: Request, uid: u32) -> Vec<Line> {
             Some(row) => vec![row, Line::Done {}],
             None => vec![Line::Error(Trouble::UnknownPrincipal)],
         },
-        Request::Lift { principal, labels, calls, reason } => {
+        Request::Lift { principal, mut labels, calls, reason } => {
+            labels.sort();
+            labels.dedup();
             let nothing = labels.is_empty() && !calls;
-            if nothing || reason.trim().is_empty() || reason.len() > LONGEST_REASON {
+            if nothing
+                || labels.len() > MOST_LABELS
+                || reason.trim().is_empty()
+                || reason.len() > LONGEST_REASON
+            {
                 return vec![Line::Error(Trouble::Malformed)];
             }
             match gate.lift(&Lift { principal: principal.clone(), labels, calls, reason, uid }).await {
                 Ok(()) => known(gate, &principal).into_iter().chain([Line::Done {}]).collect(),
                 Err(LiftError::UnknownPrincipal) => vec![Line::Error(Trouble::UnknownPrincipal)],
                 Err(LiftError::NoLabel(label)) => vec![Line::Error(Trouble::NoLabel(label))],
-                Err(LiftError::Unrecorded(error)) => {
+                Err(error @ (LiftError::Unrecorded(_) | LiftError::Abandoned)) => {
                     tracing::error!(%error, "nothing was taken away from a principal's past: it could not be recorded");
                     vec![Line::Error(Trouble::Unrecorded)]
                 }
