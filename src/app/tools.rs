@@ -216,7 +216,8 @@ impl Tools {
             });
         }
         let now = self.clock.now();
-        state.open.retain(|_, since| now.since(*since) < FIRST_LIST);
+        // A clock that went back ends it too.
+        state.open.retain(|_, since| *since <= now && now.since(*since) < FIRST_LIST);
         match (pin, known) {
             (Pin::Off, known) => {
                 let next = merged(&known.unwrap_or_default(), definitions, complete);

@@ -78,7 +78,8 @@ pub(super) fn lifted(before: &Engine, now: &Engine) -> Vec<Arc<str>> {
         }
     }
     let gone = before.policies.iter().filter(enforced).filter(|policy| {
-        !texts.contains(&policy.reference.digest) && !(named(policy) && ids.contains(&*policy.reference.id))
+        let (text, id) = (&policy.reference.digest, &*policy.reference.id);
+        !(texts.contains(text) || (named(policy) && ids.contains(id)))
     });
     gone.map(|policy| Arc::clone(&policy.reference.id)).collect()
 }

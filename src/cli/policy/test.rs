@@ -12,6 +12,7 @@ use super::verdict::{Verdict, judge, request};
 use super::{json, print};
 use crate::cli::{Exit, Failure};
 use crate::config::{Case, CaseFile, Mistake, case_schema};
+use crate::domain::unseen::visible;
 use crate::policy::{Engine, Outcome, PolicyPlace};
 
 /// Arguments of `chancery policy test`.
@@ -64,7 +65,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     for (_, case, verdict) in &run.verdicts {
         if let Some(missed) = &verdict.missed {
             eprintln!("{:?}", miette::Report::new(missed.clone()));
-            eprintln!("  {}: {}\n", request(case), headline(&verdict.explanation.ruling));
+            let told = format!("{}: {}", request(case), headline(&verdict.explanation.ruling));
+            eprintln!("  {}\n", visible(&told));
             for failure in &verdict.explanation.ruling.failures {
                 eprintln!("  `{}`: {}\n", failure.policy.id, failure.message);
             }

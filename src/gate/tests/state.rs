@@ -261,6 +261,51 @@ async fn where_no_counter_has_room_a_policy_that_reads_them_permits_no_call() {
     world.verified().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn policies_that_are_replaced_all_the_while_let_no_call_more_through() {
+    let world = Arc::new(world(TEN));
+    let mut sessions = Vec::new();
+    for (of, server) in [(1, server()), (2, mail())] {
+        sessions.push(at(&world, server, &secret(of)).await);
+    }
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (replaced, until) = (Arc::clone(&world), Arc::clone(&stop));
+    let replacing = tokio::task::spawn_blocking(move || {
+        let mut times = 0;
+        while !until.load(std::sync::atomic::Ordering::Relaxed) {
+            times += 1;
+            put_in_force(&replaced, &format!("{TEN}// {times}"));
+        }
+        times
+    });
+    let calls = (0..64_usize).map(|id| {
+        let open = Arc::clone(&sessions[id % sessions.len()]);
+        tokio::spawn(async move {
+            match open.call(i64::try_from(id).unwrap(), "read", "/public/a").await {
+                Verdict::Forward(permit) => usize::from(permit.redeem().is_ok()),
+                Verdict::Reply(_) => 0,
+                Verdict::Drop(reason) => panic!("{}", reason.as_str()),
+            }
+        })
+    });
+    let mut passed = 0;
+    for call in calls.collect::<Vec<_>>() {
+        passed += call.await.unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(replacing.await.unwrap() > 1);
+    assert!(passed <= 10, "{passed}");
+    let count = |ledger: &Ledger| {
+        let mut state = crate::policy::State::default();
+        ledger.account("bootstrap:1000").lock().tell("files", None, START, &mut state);
+        usize::try_from(state.all.calls).unwrap()
+    };
+    let (live, told) =
+        (count(&world.gate.house.ledger), count(&Ledger::open(&world.log, 100, START).unwrap()));
+    assert!(passed <= live && live <= 10 && live <= told, "{passed} {live} {told}");
+    world.verified().await;
+}
+
 #[tokio::test]
 async fn a_limit_in_shadow_refuses_no_call_where_no_counter_has_room() {
     let limits = Limits { counters: 2, ..Limits::default() };
