@@ -1,5 +1,5 @@
 """Runs every check, or the groups named on the command line: everything, filesystem, lists, reference, recipes,
-cedar, trouble, forward, oidc, spire."""
+people, cedar, trouble, forward, oidc, spire."""
 
 import sys
 
@@ -10,6 +10,7 @@ import forward
 import leaks
 import lists
 import oidc_checks
+import recipe_people
 import recipes
 import reference
 import spire_checks
@@ -22,6 +23,7 @@ GROUPS = {
     "lists": lists,
     "reference": reference,
     "recipes": recipes,
+    "people": recipe_people,
     "cedar": cedar_cli,
     "trouble": trouble,
     "forward": forward,

@@ -5,6 +5,7 @@ Its chancery.yaml starts the servers by `npx` and `uvx`; here these are scripts 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,9 +41,9 @@ exec "{CACHE}/py-fetch/bin/${{1%%==*}}"
 class Recipe(Serve):
     """`chancery serve` with the recipe's own files, in a directory where it is copied to."""
 
-    def __init__(self, home, name):
+    def __init__(self, home, name, issuer=None):
         self.home, self.recipe = Path(home), Path(home) / name
-        self.name = name
+        self.name, self.issuer = name, issuer
         if not self.recipe.exists():
             self.copy(name)
         self.log, address = self.recipe / "log", self.recipe / "address"
@@ -53,25 +54,34 @@ class Recipe(Serve):
         except Exception:
             self.__exit__()
             raise
-        self.secret = (self.recipe / "bootstrap.secret").read_text().strip()
-        self.headers = {"Authorization": f"Bearer {self.secret}"}
+        self.headers = {}
+        if issuer is None:
+            self.secret = (self.recipe / "bootstrap.secret").read_text().strip()
+            self.headers = {"Authorization": f"Bearer {self.secret}"}
 
     def copy(self, name):
         shutil.copytree(EXAMPLES / name, self.recipe)
         self.recipe.chmod(0o700)
-        for folder in ("docs", "public/docs", "scratch", "customers", "drafts", "memory"):
+        for folder in ("docs", "public/docs", "scratch", "customers", "drafts", "memory", "app/logs"):
             (self.home / "srv" / folder).mkdir(parents=True)
         for file in [*self.recipe.rglob("*.cedar"), self.recipe / "chancery.yaml"]:
             text = file.read_text().replace("/srv", f"{self.home}/srv").replace("uid:1000", f"uid:{os.getuid()}")
             text = text.replace('tcp: "127.0.0.1:8080"', 'tcp: "127.0.0.1:0"\n  address_file: ./address')
-            if file.suffix == ".yaml" and "\nlog:" not in text:
-                text += "\nlog: { dir: ./log }\n"
-            file.write_text(text)
+            file.write_text(text if file.suffix == ".cedar" else self.configured(text))
         tools = self.home / "bin"
         tools.mkdir()
         for tool, script in LAUNCHERS.items():
             (tools / tool).write_text(script)
             (tools / tool).chmod(0o755)
+
+    def configured(self, text):
+        """The log in the recipe's directory; with an issuer of this machine, and no SPIRE, where it has people come."""
+        text = re.sub(r"\nlog: .*\n", "\n", text) + "\nlog: { dir: ./log }\n"
+        if self.issuer:
+            more = f"issuer: {self.issuer}\n      allow_http: true\n      allow_private: true"
+            text = text.replace("issuer: https://login.example.org", more)
+            text = re.sub(r"\nidentity:\n(  .*\n)+|\n  mtls:\n(    .*\n)+|\n  tls: .*", "\n", text)
+        return text
 
     def environment(self):
         env = environment(self.home)
@@ -80,9 +90,10 @@ class Recipe(Serve):
     def srv(self, path):
         return str(self.home / "srv" / path)
 
-    def open(self, server):
+    def open(self, server, token=None):
         """A session of a client without an SDK; with the same secret, it takes the place of the one before."""
-        return Session(raw.Http(f"{self.base}/mcp/{server}", self.headers))
+        headers = {"Authorization": f"Bearer {token}"} if token else self.headers
+        return Session(raw.Http(f"{self.base}/mcp/{server}", headers))
 
     def cli(self, *args):
         command = [CHANCERY, *args]
@@ -102,6 +113,9 @@ class Session:
     def ask(self, method, params=None):
         self.ids += 1
         return json.loads(self.http.ask(raw.request(self.ids, method, params or {})))
+
+    def show(self, token):
+        self.http.headers["Authorization"] = f"Bearer {token}"
 
     def names(self):
         return sorted(tool["name"] for tool in self.ask("tools/list")["result"]["tools"])

@@ -2,7 +2,7 @@
 # Drives chancery with unmodified servers and clients of the MCP project, and with a real SPIRE: one line a check, a
 # summary, exit code 1 if any check failed. CHANCERY_BIN names a binary to test; without it the debug build is made and
 # taken. Groups on the command line are run alone: everything, filesystem, lists, reference, recipes,
-# cedar, trouble, forward, oidc, spire.
+# people, cedar, trouble, forward, oidc, spire.
 #
 # The disk-full check mounts a small tmpfs and needs root for it. CHANCERY_INTEROP_NO_MOUNT=1 leaves that check out,
 # and says so.
