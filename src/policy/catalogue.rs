@@ -53,6 +53,8 @@ pub struct ToolDefinition {
     /// SHA-256 of the whole entry's canonical JSON (keys sorted, no blanks, numbers exact).
     pub digest: Sha256Digest,
     entry: Arc<str>,
+    /// The properties of its input, nested ones included.
+    size: usize,
     checker: Lazy,
 }
 
@@ -97,7 +99,8 @@ impl ToolDefinition {
         check_name(name)?;
         let input = entry.get("inputSchema").filter(|schema| matches!(schema, Json::Object(_)));
         let input = input.ok_or_else(|| shape("`inputSchema` is not an object"))?;
-        if Record::of_input(input).size() > MAX_PROPERTIES {
+        let size = Record::of_input(input).size();
+        if size > MAX_PROPERTIES {
             return Err(DefinitionError::TooLarge("more than 1,000 properties"));
         }
         let text = |value: &Json<'_>, key: &str| value.get(key).and_then(Json::as_str).map(str::to_owned);
@@ -125,6 +128,7 @@ impl ToolDefinition {
             },
             digest: Sha256Digest::of(canonical.as_bytes()),
             entry: canonical.into(),
+            size,
             checker: Lazy::default(),
         })
     }
@@ -132,6 +136,11 @@ impl ToolDefinition {
     /// The whole definition as canonical JSON; [`ToolDefinition::from_list_entry`] reads it again.
     pub fn entry(&self) -> &str {
         &self.entry
+    }
+
+    /// The properties of its input, nested ones included.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// The type of its input.

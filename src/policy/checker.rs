@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::input::InputError;
 use super::json::Json;
 use super::number::{Integer, integer};
-use super::subschemas::{Plain, cost, expansion, plain};
+use super::subschemas::{Plain, cost, expansion, plain, referred};
 
 /// Most schemas that one value may meet at one place.
 const MAX_COST: u64 = 20_000;
@@ -20,7 +20,9 @@ const MAX_WORK: u64 = 50_000_000;
 /// Largest schema, all its references written out, in which the place of a breach is looked for.
 const MAX_EXPANSION: u64 = 50_000;
 /// Largest program that a pattern may become, in bytes.
-const MAX_PATTERN: usize = 256 * 1024;
+const MAX_PATTERN: usize = 64 * 1024;
+/// Most bytes of texts that patterns may look at in one call, each counted for each pattern that could look at it.
+const MAX_MATCHED: u64 = 256 * 1024 * 1024;
 
 /// A tool's input schema, ready to judge arguments.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Checker {
     validator: Option<Validator>,
     /// The most schemas that a value may meet at one place.
     cost: u64,
+    /// The most patterns that a text may meet.
+    patterns: u64,
     /// Whether the validator may be asked for the place of a breach.
     finds_places: bool,
     /// What is not checked, and why.
@@ -57,8 +61,10 @@ pub(super) enum Verdict {
 impl Checker {
     /// Of an `inputSchema`.
     pub(super) fn new(schema: &Json<'_>) -> Self {
-        let Plain { value, mut unchecked } = plain(schema);
+        let Plain { value, mut unchecked, patterns } = plain(schema);
         let cost = cost(&value);
+        // Where a pattern is referred to, it may stand once and be met at every step.
+        let patterns = if patterns == 0 { 0 } else { patterns.max(referred(&value)).min(cost) };
         let validator = match cost <= MAX_COST {
             true => build(&value),
             false => None,
@@ -70,7 +76,7 @@ impl Checker {
             };
             unchecked = vec![Unchecked { pointer: String::new(), why }];
         }
-        Self { validator, cost, finds_places: expansion(&value) <= MAX_EXPANSION, unchecked }
+        Self { validator, cost, patterns, finds_places: expansion(&value) <= MAX_EXPANSION, unchecked }
     }
 
     /// Whether `arguments` fit.
@@ -79,7 +85,8 @@ impl Checker {
         let breach = |pointer: String, what| Verdict::Breach(InputError { pointer, what });
         let mut values = 0;
         let value = value_of(arguments, &mut values);
-        if self.cost.saturating_mul(values) > MAX_WORK {
+        let matched = if self.patterns == 0 { 0 } else { self.patterns.saturating_mul(bytes(arguments)) };
+        if self.cost.saturating_mul(values) > MAX_WORK || matched > MAX_MATCHED {
             return breach(String::new(), "is too large to be checked against the tool's schema");
         }
         if validator.is_valid(&value) {
@@ -96,6 +103,17 @@ impl Checker {
                 breach(pointer, told(error.kind().keyword()))
             }
         }
+    }
+}
+
+/// The bytes of all texts and names in a value.
+fn bytes(json: &Json<'_>) -> u64 {
+    let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);
+    match json {
+        Json::String(text) => length(text),
+        Json::Array(items) => items.iter().map(bytes).sum(),
+        Json::Object(members) => members.iter().map(|(name, value)| length(name) + bytes(value)).sum(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
     }
 }
 

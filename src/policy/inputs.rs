@@ -16,6 +16,8 @@ use super::types::{Record, RuleUse};
 
 /// Most tools of all servers together.
 const MAX_TOOLS: usize = 4_096;
+/// Most properties of all tools' inputs together: each is a line of the schema that policies are compiled against.
+const MAX_PROPERTIES: usize = 100_000;
 
 /// The tools of each server, by name, each with the type of its input.
 pub(super) type Inputs<'a> = BTreeMap<&'a ServerName, BTreeMap<&'a str, (&'a ToolDefinition, Record)>>;
@@ -23,8 +25,8 @@ pub(super) type Inputs<'a> = BTreeMap<&'a ServerName, BTreeMap<&'a str, (&'a Too
 /// The tools and the types of their inputs. What can't be told apart stays unknown, and so denied.
 pub(super) fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> Inputs<'a> {
     let mut inputs = Inputs::new();
-    let mut count = 0_usize;
-    for (server, tools) in &catalogue.servers {
+    let (mut count, mut size) = (0_usize, 0_usize);
+    for (server, tools) in by_size(catalogue) {
         let own = inputs.entry(server).or_default();
         let mut twice = BTreeSet::new();
         let rules = catalogue.rules.get(server).map(|rules| rules.inputs.as_slice()).unwrap_or_default();
@@ -33,13 +35,15 @@ pub(super) fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> In
         for tool in tools {
             if own.get(tool.name.as_str()).is_some_and(|(known, _)| known.digest != tool.digest) {
                 twice.insert(tool.name.as_str());
-            } else if count < MAX_TOOLS {
-                count += usize::from(
-                    own.insert(&tool.name, (tool, tool.input().meaning(&tool.name, &mut rules))).is_none(),
-                );
+            } else if count < MAX_TOOLS && size + tool.size() <= MAX_PROPERTIES {
+                let typed = (tool, tool.input().meaning(&tool.name, &mut rules));
+                if own.insert(&tool.name, typed).is_none() {
+                    count += 1;
+                    size += tool.size();
+                }
             } else {
                 findings.warn(format!(
-                    "the tool `{server}/{}` is denied: more than {MAX_TOOLS} tools",
+                    "the tool `{server}/{}` is denied: there are more than {MAX_TOOLS} tools, or {MAX_PROPERTIES} arguments of tools",
                     tool.name
                 ));
             }
@@ -62,6 +66,16 @@ pub(super) fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> In
         }
     }
     inputs
+}
+
+/// The servers with their tools, the ones with few first: who has too many is left out, and nobody else.
+fn by_size(catalogue: &Catalogue) -> Vec<(&ServerName, &Vec<ToolDefinition>)> {
+    let mut servers: Vec<_> = catalogue.servers.iter().collect();
+    servers.sort_by_cached_key(|(_, tools)| {
+        let size: usize = tools.iter().map(ToolDefinition::size).sum();
+        (tools.len() * (MAX_PROPERTIES / MAX_TOOLS)).max(size)
+    });
+    servers
 }
 
 /// Says what of an argument's schema is not checked, where a policy reads the argument.

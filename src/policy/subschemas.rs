@@ -3,7 +3,7 @@
 //! Only what has one meaning in this document stays: references out of it, patterns without linear time, identifiers
 //! that would move references, and annotations that some drafts assert are taken out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -61,6 +61,9 @@ const ENDLESS_WAY: usize = usize::MAX;
 const MAX_WAY: usize = 256;
 /// Longest way from a schema to one for the same value: a value that is nested 64 deep may go it at every level.
 const MAX_IN_PLACE: usize = 24;
+/// Most patterns of one tool that are checked: each is compiled, which takes longer than to read it.
+const MAX_PATTERNS: usize = 256;
+const NOT_LINEAR: &str = "its pattern can't be checked in linear time";
 /// The names of types.
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
 /// The drafts, by what stands in `$schema`.
@@ -71,11 +74,19 @@ const DRAFTS: [&str; 5] = ["draft-04", "draft-06", "draft-07", "2019-09", "2020-
 pub(super) struct Plain {
     pub(super) value: Value,
     pub(super) unchecked: Vec<Unchecked>,
+    /// How many patterns stand in it.
+    pub(super) patterns: u64,
 }
 
 /// `schema` without what can't be checked.
 pub(super) fn plain(schema: &Json<'_>) -> Plain {
-    let mut copier = Copier { root: schema, unchecked: Vec::new(), path: String::new() };
+    let mut copier = Copier {
+        root: schema,
+        unchecked: Vec::new(),
+        path: String::new(),
+        linear: HashMap::new(),
+        patterns: 0,
+    };
     let mut value = copier.copy(schema);
     let draft = schema.get("$schema").and_then(Json::as_str);
     if let (Some(draft), Value::Object(members)) = (draft, &mut value)
@@ -84,13 +95,17 @@ pub(super) fn plain(schema: &Json<'_>) -> Plain {
     {
         members.insert("$schema".to_owned(), Value::String(draft.trim_end_matches('#').to_owned()));
     }
-    Plain { value, unchecked: copier.unchecked }
+    Plain { value, unchecked: copier.unchecked, patterns: copier.patterns }
 }
 
 struct Copier<'a> {
     root: &'a Json<'a>,
     unchecked: Vec<Unchecked>,
     path: String,
+    /// The patterns so far, and whether each takes linear time.
+    linear: HashMap<&'a str, bool>,
+    /// Those that are kept, as often as they stand.
+    patterns: u64,
 }
 
 impl<'a> Copier<'a> {
@@ -107,6 +122,25 @@ impl<'a> Copier<'a> {
         if self.unchecked.len() < 64 {
             self.unchecked.push(Unchecked { pointer: self.path.chars().take(200).collect(), why });
         }
+    }
+
+    /// Whether a pattern is checked; why not is noted at `step`.
+    fn keeps(&mut self, pattern: &'a str, step: Option<&str>) -> bool {
+        let known = self.linear.get(pattern).copied();
+        let why = match known {
+            None if self.linear.len() >= MAX_PATTERNS => "it has too many patterns",
+            None if !*self.linear.entry(pattern).or_insert_with(|| is_linear(pattern)) => NOT_LINEAR,
+            Some(false) => NOT_LINEAR,
+            _ => {
+                self.patterns += 1;
+                return true;
+            }
+        };
+        match step {
+            Some(step) => self.at(step, |this| this.leave_out(why)),
+            None => self.leave_out(why),
+        }
+        false
     }
 
     fn copy(&mut self, schema: &'a Json<'a>) -> Value {
@@ -144,13 +178,7 @@ impl<'a> Copier<'a> {
                 }
                 Some(value_of(value, &mut 0))
             }
-            ("pattern", Json::String(pattern)) => {
-                if !is_linear(pattern) {
-                    self.leave_out("its pattern can't be checked in linear time");
-                    return None;
-                }
-                Some(value_of(value, &mut 0))
-            }
+            ("pattern", Json::String(pattern)) => self.keeps(pattern, None).then(|| value_of(value, &mut 0)),
             ("type", Json::String(name)) if !TYPES.contains(&name.as_ref()) => {
                 self.leave_out("there is no such type");
                 None
@@ -167,8 +195,7 @@ impl<'a> Copier<'a> {
             (key, Json::Object(members)) if NAMED.contains(&key) => {
                 let mut out = Map::new();
                 for (name, schema) in members {
-                    if key == "patternProperties" && !is_linear(name) {
-                        self.at(name, |this| this.leave_out("its pattern can't be checked in linear time"));
+                    if key == "patternProperties" && !self.keeps(name, Some(name)) {
                         continue;
                     }
                     out.insert(name.clone().into_owned(), self.at(name, |this| this.copy(schema)));
@@ -318,6 +345,18 @@ pub(super) fn cost(schema: &Value) -> u64 {
         waiting.extend(children(next).into_iter().map(|(child, _)| child));
     }
     most
+}
+
+/// [`ENDLESS`] where a schema is referred to, 0 where none is.
+pub(super) fn referred(schema: &Value) -> u64 {
+    let mut waiting = vec![schema];
+    while let Some(next) = waiting.pop() {
+        if ["$ref", "$dynamicRef", "$recursiveRef"].into_iter().any(|key| next.get(key).is_some()) {
+            return ENDLESS;
+        }
+        waiting.extend(children(next).into_iter().map(|(child, _)| child));
+    }
+    0
 }
 
 /// How many schemas `schema` is with every reference written out; [`ENDLESS`] for one that leads back to itself.

@@ -54,7 +54,9 @@ impl Uri {
             return None;
         }
         let url = Url::parse(raw).ok().filter(|url| url.scheme() == scheme)?;
-        if after.is_none() && is_address(&scheme, rest) || scheme == "file" && !is_plain_file(tail) {
+        // Some take a scheme with a dot for a host, whatever follows.
+        let guessed = scheme.contains('.') || after.is_none() && is_address(&scheme, rest);
+        if guessed || scheme == "file" && !is_plain_file(tail) {
             return None;
         }
         let web = WEB.contains(&scheme.as_str());
@@ -114,7 +116,7 @@ pub(super) fn record(raw: &str) -> Option<Expr> {
 fn is_address(scheme: &str, rest: &str) -> bool {
     let first = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let port = first.bytes().all(|byte| byte.is_ascii_digit());
-    scheme.contains('.') || port || first.contains('@') && !OF_USERS.contains(&scheme)
+    port || first.contains('@') && !OF_USERS.contains(&scheme)
 }
 
 /// Whether the path of a `file` URI leads to the same file decoded and not: empty steps, drives and encoded slashes part

@@ -245,3 +245,60 @@ fn a_key_is_the_same_however_it_is_escaped() {
         assert_eq!(asked(&engine, arguments), expected, "{arguments}");
     }
 }
+
+#[test]
+fn a_server_with_tools_without_end_denies_its_own_and_no_others() {
+    let of = |tool: usize, properties: usize| {
+        let each: Vec<String> = (0..properties).map(|n| format!(r#""p{n}":{{"type":"string"}}"#)).collect();
+        format!(
+            r#"{{"name":"t{tool}","inputSchema":{{"type":"object","properties":{{{}}}}}}}"#,
+            each.join(",")
+        )
+    };
+    let list = |count, properties| {
+        tools(&format!("[{}]", (0..count).map(|n| of(n, properties)).collect::<Vec<_>>().join(",")))
+    };
+    for (count, properties) in [(4_200, 0), (120, 900)] {
+        let mut catalogue = Catalogue::of(name("a-hostile"), list(count, properties));
+        catalogue.servers.insert(name("other"), list(50, 3));
+        let mut findings = crate::policy::compile::Findings::default();
+        let inputs = crate::policy::inputs::typed(&catalogue, &mut findings);
+        assert_eq!(inputs[&name("other")].len(), 50);
+        let left = inputs[&name("a-hostile")].len();
+        assert!(left > 100 && left < count, "{left}");
+        assert!(findings.0.iter().all(|finding| finding.message.contains("a-hostile/t")));
+    }
+}
+
+#[test]
+fn urls_of_a_corpus_have_the_host_that_every_other_reader_finds_or_none() {
+    // What Node's `URL`, Python's `urllib`, `urllib3`, `requests` and `httpx`, Go's `net/url`, Java's `URI` and `URL` and
+    // libcurl find, each URL with the hosts that they give it in one spelling.
+    let corpus: Vec<(String, Vec<String>)> =
+        serde_json::from_str(include_str!("../../../tests/vectors/spellings/hosts.json")).unwrap();
+    let mut read = 0;
+    for (raw, hosts) in &corpus {
+        let Some(uri) = crate::policy::uri::Uri::read(raw) else { continue };
+        read += 1;
+        let host = uri.host_name();
+        assert!(hosts.iter().all(|other| *other == host), "{raw:?}: {host:?}, others {hosts:?}");
+    }
+    assert!(read > 300 && read < corpus.len() / 2, "{read} of {}", corpus.len());
+}
+
+#[test]
+fn paths_of_a_corpus_lead_where_every_other_reader_goes_or_nowhere() {
+    // What Node's `path.posix` and `path.win32` and Python's `posixpath` resolve each to, from `/cwd/w`.
+    let corpus: Vec<(String, Vec<String>)> =
+        serde_json::from_str(include_str!("../../../tests/vectors/spellings/paths.json")).unwrap();
+    let mut read = 0;
+    for (raw, places) in &corpus {
+        let Some(path) = crate::policy::path::Path::read(raw) else { continue };
+        read += 1;
+        let from = if path.is_absolute { path.normal.clone() } else { format!("/cwd/w/{}", path.normal) };
+        // Above the folder that it is resolved from, it may become what has no value.
+        let Some(place) = crate::policy::path::Path::read(&from).map(|path| path.normal) else { continue };
+        assert!(places.iter().all(|other| *other == place), "{raw:?}: {place:?}, others {places:?}");
+    }
+    assert!(read > 200 && read < corpus.len(), "{read} of {}", corpus.len());
+}

@@ -135,3 +135,56 @@ fn large_arguments_meet_large_schemas_in_bounded_time() {
         let _verdict = checked(what, &schema, &arguments);
     }
 }
+
+#[test]
+fn patterns_are_few_and_look_at_so_many_bytes_and_no_more() {
+    let text = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "a".repeat(bytes));
+    let of = |pattern: &str, times: usize| {
+        let each: Vec<String> = (0..times)
+            .map(|n| format!(r#"{{"pattern":"{}"}}"#, pattern.replace('N', &n.to_string())))
+            .collect();
+        format!(r#"{{"type":"object","properties":{{"x":{{"allOf":[{}]}}}}}}"#, each.join(","))
+    };
+    // Each is compiled, so those beyond the first are left out; that is told.
+    let many = of("^[a-z]{N}", 6_000);
+    let checker = quickly("compiling many", || Checker::new(&parse(many.as_bytes()).unwrap()));
+    assert!(checker.unchecked.iter().any(|part| part.why == "it has too many patterns"));
+    // A large one is not compiled.
+    let large = of("^((a{0,60}){0,60}){0,3}$", 1);
+    assert_eq!(checked("large", &large, &text(10)), Verdict::Fits);
+    // One pattern that stands, or is referred to, at every step looks at a text that often.
+    let referred = format!(
+        r##"{{"type":"object","$defs":{{"p":{{"pattern":"a$"}}}},"properties":{{"x":{{"allOf":[{}]}}}}}}"##,
+        vec![r##"{"$ref":"#/$defs/p"}"##; 4_000].join(",")
+    );
+    for (what, schema) in [("same", of("a$", 4_000)), ("referred", referred)] {
+        assert!(matches!(checked(what, &schema, &text(4_000_000)), Verdict::Breach(_)), "{what}");
+        assert_eq!(checked(what, &schema, &text(1_000)), Verdict::Fits, "{what}");
+    }
+    assert_eq!(checked("one", &of("a$", 1), &text(4_000_000)), Verdict::Fits);
+}
+
+#[test]
+fn many_properties_beside_a_tools_own_cost_no_square() {
+    let names: Vec<String> = (0..900).map(|n| format!(r#""property-{n:04}":{{"type":"string"}}"#)).collect();
+    let schema =
+        format!(r#"{{"type":"object","additionalProperties":true,"properties":{{{}}}}}"#, names.join(","));
+    let schema = parse(schema.as_bytes()).unwrap();
+    let record = crate::policy::types::Record::of_input(&schema);
+    let members: Vec<String> = (0..150_000).map(|n| format!(r#""properly-{n:06}":1"#)).collect();
+    let arguments = format!("{{{}}}", members.join(","));
+    let arguments = parse(arguments.as_bytes()).unwrap();
+    quickly("others", || crate::policy::input::convert(&record, &arguments).unwrap());
+}
+
+#[test]
+fn a_misspelt_name_is_held_against_long_names_of_many_tools_quickly() {
+    let known: Vec<String> = (0..4_000).map(|n| format!("server/{}{n}", "x".repeat(240))).collect();
+    quickly("nearest", || {
+        for n in 0..200 {
+            let near =
+                crate::policy::names::nearest(&format!("server/tool-{n}"), known.iter().map(String::as_str));
+            assert_eq!(near, None);
+        }
+    });
+}
