@@ -1,18 +1,21 @@
 //! What a decision costs as the policies grow of which few can apply, beside Cedar's own `is_authorized` over all of
-//! them in the same run; and what it costs to filter a list of 100 tools.
+//! them in the same run; what it costs to filter a list of 100 tools; and how long the policies take to compile.
 //!
 //! Run with `cargo bench --bench policy`. It prints medians and ratios and asserts no time; what was measured stands
-//! in `docs/architecture.md`. That both sides decide alike is asserted.
+//! in `docs/architecture.md`. That both sides decide alike is asserted. Where `valgrind` is installed it also counts
+//! instructions, which other work on the machine does not change.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that can't be set up ends")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, PolicySet, Request};
 use cedar_policy::{EntityUid, RestrictedExpression as Expr};
 use chancery::domain::clock::{Clock, Timestamp};
-use chancery::domain::digest::Sha256Digest;
+use chancery::domain::decision::Ruling;
+use chancery::domain::digest::{Salt, Sha256Digest};
 use chancery::domain::evidence::{BootstrapEvidence, Evidence};
 use chancery::domain::ids::{ServerName, SessionId};
 use chancery::domain::principal::Principal;
@@ -39,31 +42,35 @@ const APPLYING: [&str; 10] = [
 
 const ARGUMENTS: &[u8] = br#"{"path":"/data/notes/2026/todo.md","head":100}"#;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Passed to this program's own runs under `valgrind`: what to do and how often.
+const COUNTED: &str = "--counted";
+
 fn main() {
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, mode, what, rounds] = arguments.as_slice()
+        && mode == COUNTED
+    {
+        return counted(what, rounds.parse().unwrap());
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test` and `cargo clippy` only compile this.
         return;
     }
-    let now = Clock::system().now();
     println!(
         "{:>9} | {:>12} | {:>12} {:>8} | {:>9} {:>7}",
         "policies", "compiled in", "decide", "of 10", "Cedar, all", "ratio"
     );
     let mut first = None;
     for count in [10, 100, 1_000, 10_000] {
-        let policies = policies(count);
-        let since = Instant::now();
-        let (engine, _) =
-            Engine::compile(&PolicySources::single("bench.cedar", &policies), &catalogue()).unwrap();
-        let compiled = since.elapsed();
-        let session = engine.session_principal(&facts(now));
-        let salt = random::salt().unwrap();
-        let state = State { session_calls: 17, ..State::default() };
-        let action = Action::ToolCall { name: "read_file", arguments: Some(ARGUMENTS) };
-        let query = Query { session: &session, action, now, state: &state, salt: &salt };
-        assert_eq!(engine.decide(&query).deny, None);
-        let decide = median(|| engine.decide(black_box(&query)));
-        let whole = Whole::new(&policies, now);
+        let (setting, compiled) = Setting::new(count);
+        let Setting { engine, session, state, now, .. } = &setting;
+        assert_eq!(setting.decide().deny, None);
+        let decide = median(|| setting.decide());
+        let whole = Whole::new(&policies(count), *now);
         assert_eq!(whole.decide(), Decision::Allow);
         let cedar = median(|| whole.decide());
         let base = *first.get_or_insert(decide);
@@ -73,9 +80,73 @@ fn main() {
             ratio(cedar, decide)
         );
         if count == 10 || count == 10_000 {
-            lists(&engine, &session, now, &state);
+            lists(engine, session, *now, state);
         }
     }
+    let (setting, _) = Setting::new(10);
+    let opened = median(|| setting.engine.session_principal(setting.session.facts()));
+    println!("what a session keeps for its decisions: {opened:.2?}, once");
+    for what in ["decide", "hidden", "shown"] {
+        match (instructions(what, 0), instructions(what, 200)) {
+            (Some(none), Some(all)) => println!("instructions, {what}: {}", (all - none) / 200),
+            _ => println!("instructions, {what}: not counted, there is no valgrind"),
+        }
+    }
+}
+
+/// An engine with a session, and what a call of it is decided by.
+struct Setting {
+    engine: Engine,
+    session: SessionEntities,
+    state: State,
+    salt: Salt,
+    now: Timestamp,
+}
+
+impl Setting {
+    /// With so many policies; and how long they took to compile.
+    fn new(count: usize) -> (Self, Duration) {
+        let now = Clock::system().now();
+        let (sources, catalogue) = (PolicySources::single("bench.cedar", &policies(count)), catalogue());
+        let since = Instant::now();
+        let (engine, _) = Engine::compile(&sources, &catalogue).unwrap();
+        let compiled = since.elapsed();
+        let session = engine.session_principal(&facts(now));
+        let state = State { session_calls: 17, ..State::default() };
+        (Self { engine, session, state, salt: random::salt().unwrap(), now }, compiled)
+    }
+
+    fn decide(&self) -> Ruling {
+        let Self { session, state, salt, now, .. } = self;
+        let action = Action::ToolCall { name: "read_file", arguments: Some(ARGUMENTS) };
+        self.engine.decide(black_box(&Query { session, action, now: *now, state, salt }))
+    }
+
+    fn shows(&self, tool: &str) -> bool {
+        self.engine.could_be_permitted(&self.session, Listed::Tool(tool), self.now, &self.state)
+    }
+}
+
+/// What runs under `valgrind`: `what`, so many times.
+fn counted(what: &str, rounds: u32) {
+    let (setting, _) = Setting::new(10);
+    for _ in 0..rounds {
+        match what {
+            "decide" => drop(black_box(setting.decide())),
+            "hidden" => assert!(!black_box(setting.shows("t2"))),
+            _ => assert!(black_box(setting.shows("t1"))),
+        }
+    }
+}
+
+/// The instructions of a whole run that does `what` so many times.
+fn instructions(what: &str, rounds: u32) -> Option<u64> {
+    let own = std::env::current_exe().unwrap();
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(own);
+    let output = valgrind.args([COUNTED, what, &rounds.to_string()]).output().ok()?;
+    let told = String::from_utf8(output.stderr).unwrap();
+    told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
 /// Filters a list of 100 tools; of 10,000 policies some fifty name each.

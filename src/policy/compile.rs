@@ -1,10 +1,11 @@
 //! From text to an engine: parse, name, validate strictly, index; every finding with its place.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{Policy, PolicySet};
 use miette::Diagnostic;
+use serde_json::Value;
 
 use crate::domain::decision::{Label, PolicyRef};
 use crate::domain::digest::Sha256Digest;
@@ -12,13 +13,14 @@ use crate::domain::digest::Sha256Digest;
 use super::catalogue::Catalogue;
 use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
 use super::engine::{Compiled, Engine};
-use super::index::{Index, id_of, position_of};
+use super::index::{Index, id_of};
 use super::inputs::{entries, typed, unchecked};
 use super::names::{Names, Verdict};
 use super::reads::Reads;
 use super::schema::{TypedTool, generate, with_stubs};
 use super::sources::{PolicySources, Statement};
 use super::state::StateReads;
+use super::validate::validate;
 
 /// The annotations that do something.
 const ANNOTATIONS: [&str; 5] = ["id", "label", "label_for", "reason", "shadow"];
@@ -44,13 +46,11 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         .flat_map(|verdict| &verdict.stubs)
         .map(|(id, s)| (id.as_str(), s.as_deref()))
         .collect();
-    let validated = Schema::from_cedarschema_str(&with_stubs(&schema_text, stubs));
-    let Ok((validated, _)) = validated else {
+    if !validate(&with_stubs(&schema_text, stubs), &parsed, &checked, &mut findings) {
         // The names and types in it are quoted by construction; a property test holds that against hostile ones.
         findings.whole("the schema that was generated from the known tools is not valid Cedar");
         return Err(findings.0);
-    };
-    validate(validated, &parsed, &checked, &mut findings);
+    }
     let policies = super::label::compiled(parsed, &mut findings);
     if findings.0.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings.0);
@@ -61,8 +61,8 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         digest: sources.digest(),
         schema_digest: Sha256Digest::of(schema_text.as_bytes()),
         index: Index::new(&policies),
-        state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.policy)),
-        enforced_reads: StateReads::of(policies.iter().filter(|c| !c.shadow).map(|c| &c.policy)),
+        state_reads: StateReads::of(policies.iter().map(|compiled| &compiled.reads)),
+        enforced_reads: StateReads::of(policies.iter().filter(|c| !c.shadow).map(|c| &c.reads)),
         tools: entries(inputs, catalogue),
         schema_text,
         policies,
@@ -107,7 +107,7 @@ impl Findings {
         }
     }
 
-    fn whole(&mut self, message: &str) {
+    pub(super) fn whole(&mut self, message: &str) {
         self.warn(message.to_owned());
         if let Some(last) = self.0.last_mut() {
             last.severity = Severity::Error;
@@ -134,9 +134,19 @@ pub(super) struct Parsed<'a> {
     pub(super) statement: Statement<'a>,
     pub(super) policy: Policy,
     pub(super) id: Arc<str>,
+    /// Its conditions in Cedar's JSON format, which is made from the text each time; `None` if they have none.
+    pub(super) conditions: Option<Value>,
+    pub(super) reads: Reads,
 }
 
-impl Parsed<'_> {
+impl<'a> Parsed<'a> {
+    pub(super) fn new(statement: Statement<'a>, policy: Policy, id: Arc<str>) -> Self {
+        let conditions =
+            policy.to_json().ok().and_then(|mut json| json.get_mut("conditions").map(Value::take));
+        let reads = Reads::of(conditions.as_ref());
+        Self { statement, policy, id, conditions, reads }
+    }
+
     pub(super) fn finish(self, labels: Vec<Label>) -> Compiled {
         Compiled {
             labels,
@@ -146,7 +156,7 @@ impl Parsed<'_> {
                 reason: self.policy.annotation("reason").filter(|reason| !reason.is_empty()).map(Into::into),
             },
             shadow: self.policy.annotation("shadow").is_some(),
-            reads: Reads::of(&self.policy),
+            reads: self.reads,
             forbid: self.policy.effect() == cedar_policy::Effect::Forbid,
             policy: self.policy,
         }
@@ -187,7 +197,7 @@ fn parse<'a>(sources: &'a PolicySources, findings: &mut Findings) -> Vec<Parsed<
             let message = format!("the annotation `@{annotation}` has no effect");
             findings.add(Severity::Warning, &statement, span, Some(&id), message, help);
         }
-        parsed.push(Parsed { statement, policy, id });
+        parsed.push(Parsed::new(statement, policy, id));
     }
     check_split(sources, parsed.len(), findings);
     parsed
@@ -218,7 +228,7 @@ pub(super) fn find_in(text: &str, needle: &str) -> Option<(usize, usize)> {
 }
 
 /// Adds a finding of Cedar's with the place that it names.
-fn report(
+pub(super) fn report(
     findings: &mut Findings,
     severity: Severity,
     at: &Statement<'_>,
@@ -236,78 +246,4 @@ fn report(
     }
     let help = error.help().map(|help| help.to_string().replace("for policy `", "policy `"));
     findings.add(severity, at, span, policy, message, help);
-}
-
-fn validate(schema: Schema, parsed: &[Parsed<'_>], checked: &[Verdict], findings: &mut Findings) {
-    let Ok(set) = PolicySet::from_policies(parsed.iter().map(|policy| policy.policy.clone())) else {
-        findings.whole("two policies have the same position");
-        return;
-    };
-    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
-    let of = |id: &PolicyId| {
-        let at = position_of(id)?;
-        Some((parsed.get(at)?, checked.get(at)?))
-    };
-    let mut wrong = BTreeSet::new();
-    for error in result.validation_errors() {
-        wrong.insert(error.policy_id().clone());
-        match of(error.policy_id()) {
-            // What has no name is told already, in better words.
-            Some((_, verdict)) if verdict.refused => {}
-            Some((policy, _)) => {
-                report(findings, Severity::Error, &policy.statement, Some(&policy.id), error);
-            }
-            None => findings.whole(&error.to_string()),
-        }
-    }
-    let mut impossible = BTreeMap::new();
-    for warning in result.validation_warnings() {
-        let Some((policy, verdict)) = of(warning.policy_id()) else { continue };
-        let told = verdict.refused || verdict.dormant || wrong.contains(warning.policy_id());
-        match warning {
-            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
-                if told => {}
-            ValidationWarning::ImpossiblePolicy(_) => {
-                impossible.entry(warning.policy_id()).or_insert(None);
-            }
-            ValidationWarning::InvalidActionApplication(_) => {
-                impossible.insert(warning.policy_id(), warning.help().map(|help| help.to_string()));
-            }
-            other => report(findings, Severity::Warning, &policy.statement, Some(&policy.id), other),
-        }
-    }
-    for (id, help) in impossible {
-        let Some((policy, _)) = of(id) else { continue };
-        let help =
-            help.unwrap_or_else(|| "no request can satisfy its scope and its conditions together".to_owned());
-        let message = "this policy can never apply";
-        findings.add(Severity::Error, &policy.statement, None, Some(&policy.id), message, Some(help));
-    }
-    // Cedar's own order is that of a hash table.
-    findings.0.sort_by(|a, b| {
-        (&a.file, a.span, b.severity, &a.message).cmp(&(&b.file, b.span, a.severity, &b.message))
-    });
-    merge(&mut findings.0);
-}
-
-/// Cedar finds a mistake once for each action that it is about: tells the first, and how many more there are.
-fn merge(findings: &mut Vec<PolicyDiagnostic>) {
-    let mut merged: Vec<(PolicyDiagnostic, usize)> = Vec::with_capacity(findings.len());
-    for finding in findings.drain(..) {
-        match merged.last_mut() {
-            Some((last, _)) if *last == finding => {}
-            Some((last, more))
-                if last.span.is_some() && (&last.file, last.span) == (&finding.file, finding.span) =>
-            {
-                *more += 1;
-            }
-            _ => merged.push((finding, 0)),
-        }
-    }
-    findings.extend(merged.into_iter().map(|(mut finding, more)| {
-        if more > 0 {
-            finding.message.push_str(&format!(" (and {more} more like it here)"));
-        }
-        finding
-    }));
 }

@@ -10,11 +10,12 @@ use crate::domain::digest::Sha256Digest;
 use crate::domain::refusal::DenyReason;
 
 use super::engine::Engine;
-use super::index::position_of;
+use super::index::{Slice, position_of};
 use super::input::{InputError, Opaque};
 use super::json::{Json, parse, write_string};
 use super::judge::judge;
 use super::methods::About;
+use super::observed::Observed;
 use super::query::{Action, Direction, Query};
 use super::schema::quoted;
 use super::target::Target;
@@ -29,12 +30,13 @@ pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
     if engine.is_empty() {
         return denied(DenyReason::NoPolicy, input_digest);
     }
-    let target = match Target::of(engine, query.session, query.action, query.now, query.state) {
+    let target = match Target::of(engine, query.session, query.action) {
         Ok(target) => target,
         Err(reason) => return denied(reason, input_digest),
     };
-    match Asked::new(query, &target, arguments) {
-        Ok(asked) => asked.rule(engine, query, &target, input_digest),
+    let slice = target.slice(engine);
+    match Asked::new(query, &target, arguments, slice.observed) {
+        Ok(asked) => asked.rule(engine, query, &target, &slice, input_digest),
         Err(what) => invalid(what, input_digest),
     }
 }
@@ -50,6 +52,7 @@ pub(super) fn arguments<'q>(query: &Query<'q>) -> Result<Json<'q>, String> {
 /// A request, ready for Cedar.
 pub(super) struct Asked {
     pub(super) request: Request,
+    pub(super) entities: Entities,
     /// Arguments that Cedar can't hold exactly.
     pub(super) opaque: Vec<Opaque>,
     /// What does not fit the tool's schema and is let through by configuration.
@@ -61,16 +64,19 @@ impl Asked {
         query: &Query<'_>,
         target: &Target<'_>,
         arguments: Result<Json<'_>, String>,
+        observed: Observed,
     ) -> Result<Self, String> {
         let source = match target.from {
             Direction::Client => query.session.facts().transport,
             Direction::Server => "server",
         };
-        let mut pairs = vec![
-            ("time".to_owned(), Expr::new_datetime(query.now.to_rfc3339())),
-            ("source".to_owned(), Expr::new_string(source.to_owned())),
-        ];
-        pairs.extend(query.state.local(query.now).map(|local| ("local".to_owned(), local)));
+        let mut pairs = vec![("source".to_owned(), Expr::new_string(source.to_owned()))];
+        if observed.has("time") {
+            pairs.push(("time".to_owned(), Expr::new_datetime(query.now.to_rfc3339())));
+        }
+        if observed.has("local") {
+            pairs.extend(query.state.local(query.now).map(|local| ("local".to_owned(), local)));
+        }
         let (mut opaque, mut breach) = (Vec::new(), None);
         if let Some(tool) = target.tool {
             let arguments =
@@ -84,7 +90,10 @@ impl Asked {
         let context = Context::from_pairs(pairs).map_err(|error| whole(error.to_string()))?;
         let (principal, action) = (target.principal.clone(), target.action.clone());
         let request = Request::new(principal, action, target.resource.clone(), context, None);
-        Ok(Self { request: request.map_err(|error| whole(error.to_string()))?, opaque, breach })
+        let request = request.map_err(|error| whole(error.to_string()))?;
+        let entities = target.entities(query.now, query.state, observed);
+        let entities = entities.ok_or_else(|| "the entities can't be represented".to_owned())?;
+        Ok(Self { request, entities, opaque, breach })
     }
 
     fn rule(
@@ -92,21 +101,21 @@ impl Asked {
         engine: &Engine,
         query: &Query<'_>,
         target: &Target<'_>,
+        slice: &Slice,
         input_digest: Sha256Digest,
     ) -> Ruling {
-        let slice = target.slice(engine);
         let observers = self.observers(engine, &slice.enforced);
         let found = match observers.is_empty() {
-            true => evaluate(&self.request, &slice.enforced, &target.entities),
+            true => evaluate(&self.request, &slice.enforced, &self.entities),
             // What can be decided without the missing value counts: another policy may forbid.
-            false => evaluate(&self.request, &without(&slice.enforced, &observers), &target.entities),
+            false => evaluate(&self.request, &without(&slice.enforced, &observers), &self.entities),
         };
         let mut failures: Vec<_> = found.errors.iter().filter_map(|error| failure(engine, error)).collect();
         failures.sort_by(|a, b| a.policy.id.cmp(&b.policy.id));
         let forbid_failed =
             failures.len() < found.errors.len() || failures.iter().any(|failure| failure.forbid);
         let mut ruling = denied(DenyReason::NotPermitted, input_digest);
-        let shadow = self.shadow(engine, &slice.shadow, &target.entities);
+        let shadow = self.shadow(engine, &slice.shadow);
         ruling.failures.extend(self.breach.iter().map(|breach| PolicyFailure {
             policy: gateway_check(),
             forbid: false,
@@ -157,14 +166,14 @@ impl Asked {
     }
 
     /// The shadow policies that hold, and the forbids among them that fail, which would deny as well.
-    fn shadow(&self, engine: &Engine, policies: &[PolicySet; 2], entities: &Entities) -> Vec<PolicyId> {
+    fn shadow(&self, engine: &Engine, policies: &[PolicySet; 2]) -> Vec<PolicyId> {
         let mut counting = Vec::new();
         for policies in policies.iter().filter(|policies| !policies.is_empty()) {
             let observers = self.observers(engine, policies);
             // All of one effect: whichever match are what determines.
             let found = match observers.is_empty() {
-                true => evaluate(&self.request, policies, entities),
-                false => evaluate(&self.request, &without(policies, &observers), entities),
+                true => evaluate(&self.request, policies, &self.entities),
+                false => evaluate(&self.request, &without(policies, &observers), &self.entities),
             };
             let failed = found.errors.iter().map(policy_of).filter(|id| is_forbid(engine, id));
             counting.extend(failed.cloned());

@@ -15,7 +15,8 @@ use crate::domain::revision::Revision;
 
 use super::catalogue::ToolDefinition;
 use super::json::write_string;
-use super::state::{State, StateReads};
+use super::observed::Observed;
+use super::state::State;
 
 /// The entity types of the schema.
 pub(super) struct Types {
@@ -120,9 +121,11 @@ impl SessionFacts {
 pub struct SessionEntities {
     facts: SessionFacts,
     pub(super) agent: EntityUid,
-    pub(super) groups: HashSet<EntityUid>,
+    groups: HashSet<EntityUid>,
+    /// The same, to go through.
+    pub(super) group_list: Vec<EntityUid>,
     pub(super) server: EntityUid,
-    attributes: HashMap<String, Expr>,
+    attributes: Vec<(&'static str, Expr)>,
     tags: Vec<(String, Expr)>,
     session: Vec<(String, Expr)>,
     /// The unchanging facts as JSON members, for the digest of a decision's input.
@@ -133,9 +136,9 @@ impl SessionEntities {
     pub(super) fn new(facts: &SessionFacts) -> Self {
         let text = |text: &str| Expr::new_string(text.to_owned());
         let mut canonical = Canonical::default();
-        let mut attributes = HashMap::new();
+        let mut attributes = Vec::with_capacity(4);
         let mut groups = HashSet::from([uid(&TYPES.group, facts.evidence.as_str())]);
-        attributes.insert("evidence".to_owned(), text(facts.evidence.as_str()));
+        attributes.push(("evidence", text(facts.evidence.as_str())));
         canonical.member("principal", facts.principal.as_str());
         canonical.member("evidence", facts.evidence.as_str());
         for group in &facts.groups {
@@ -144,11 +147,11 @@ impl SessionEntities {
         }
         if let Some(user) = facts.uid {
             groups.insert(uid(&TYPES.group, &format!("uid:{user}")));
-            attributes.insert("uid".to_owned(), Expr::new_long(i64::from(user)));
+            attributes.push(("uid", Expr::new_long(i64::from(user))));
             canonical.member("uid", &user.to_string());
         }
         if let Some(path) = &facts.executable {
-            attributes.insert("executable".to_owned(), text(path));
+            attributes.push(("executable", text(path)));
             canonical.member("executable", path);
         }
         let (name, version) =
@@ -156,7 +159,7 @@ impl SessionEntities {
         if let Ok(client) =
             Expr::new_record([("name".to_owned(), text(name)), ("version".to_owned(), text(version))])
         {
-            attributes.insert("client".to_owned(), client);
+            attributes.push(("client", client));
         }
         canonical.member("clientName", name);
         canonical.member("clientVersion", version);
@@ -181,6 +184,7 @@ impl SessionEntities {
         canonical.member("server", facts.server.as_str());
         Self {
             agent: uid(&TYPES.agent, facts.principal.as_str()),
+            group_list: groups.iter().cloned().collect(),
             groups,
             server: uid(&TYPES.server, facts.server.as_str()),
             facts: facts.clone(),
@@ -201,21 +205,24 @@ impl SessionEntities {
         i64::try_from(now.since(self.facts.opened).as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// The agent with what changes from call to call, as far as a policy can see it. `None` can't happen with the
-    /// constants above.
-    pub(super) fn agent_entity(&self, now: Timestamp, state: &State, reads: StateReads) -> Option<Entity> {
-        let mut attributes = self.attributes.clone();
-        if reads.session {
+    /// The agent, made anew for each decision, with what of it can be observed. `None` can't happen with the constants
+    /// above.
+    pub(super) fn agent_entity(&self, now: Timestamp, state: &State, observed: Observed) -> Option<Entity> {
+        let own = self.attributes.iter().filter(|(name, _)| observed.has(name));
+        let mut attributes: HashMap<String, Expr> =
+            own.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        if observed.has("session") {
             let session = self.session.iter().cloned().chain(state.session(self.age(now))?);
             attributes.insert("session".to_owned(), Expr::new_record(session).ok()?);
         }
-        if reads.usage {
+        if observed.has("usage") {
             attributes.insert("usage".to_owned(), state.usage()?);
         }
-        if reads.labels {
+        if observed.has("labels") {
             attributes.insert("labels".to_owned(), state.labels());
         }
-        Entity::new_with_tags(self.agent.clone(), attributes, self.groups.clone(), self.tags.clone()).ok()
+        let tags = self.tags.iter().filter(|_| observed.tags()).cloned();
+        Entity::new_with_tags(self.agent.clone(), attributes, self.groups.clone(), tags).ok()
     }
 
     /// The server that the session is with.

@@ -16,6 +16,7 @@ use crate::domain::digest::Sha256Digest;
 use super::clauses::{clauses, reads};
 use super::decide::{Asked, arguments, decide, describe};
 use super::engine::Engine;
+use super::observed::Observed;
 use super::query::Query;
 use super::sources::{PolicySources, Statement};
 use super::target::Target;
@@ -174,9 +175,9 @@ pub(super) fn explain(engine: &Engine, query: &Query<'_>) -> Explanation {
     let ruling = decide(engine, query);
     let all = engine.policies.len();
     let none = Explanation { ruling: ruling.clone(), considered: Vec::new(), others: all };
-    let target = Target::of(engine, query.session, query.action, query.now, query.state);
+    let target = Target::of(engine, query.session, query.action);
     let Ok(target) = target else { return none };
-    let Ok(asked) = Asked::new(query, &target, arguments(query)) else { return none };
+    let Ok(asked) = Asked::new(query, &target, arguments(query), Observed::ALL) else { return none };
     let mut considered = Vec::new();
     for (place, compiled) in places(engine).into_iter().zip(&engine.policies) {
         let [principal, action, resource] = target.fitting(&compiled.policy);
@@ -189,10 +190,10 @@ pub(super) fn explain(engine: &Engine, query: &Query<'_>) -> Explanation {
         let outcome = match (wrong.is_empty(), unseen) {
             (false, _) => Outcome::OutOfScope(wrong),
             (true, true) => Outcome::Unseen,
-            (true, false) => outcome(&compiled.policy, &asked.request, &target.entities),
+            (true, false) => outcome(&compiled.policy, &asked.request, &asked.entities),
         };
         let fits = !matches!(outcome, Outcome::OutOfScope(_));
-        let clauses = if fits { evaluated(&place, &asked.request, &target.entities) } else { Vec::new() };
+        let clauses = if fits { evaluated(&place, &asked.request, &asked.entities) } else { Vec::new() };
         considered.push(Considered { place, outcome, clauses });
     }
     let others = all - considered.len();

@@ -19,6 +19,7 @@ use crate::domain::digest::Sha256Digest;
 use super::engine::{Compiled, Engine};
 use super::entities::SessionEntities;
 use super::index::position_of;
+use super::observed::Observed;
 use super::query::{Action, Direction};
 use super::state::{State, StateReads};
 use super::target::Target;
@@ -67,10 +68,7 @@ pub(super) fn hindsight(engine: &Engine, recorded: &Recorded<'_>) -> Hindsight {
     if engine.is_empty() {
         return Hindsight::Deny;
     }
-    let Ok(target) = Target::of(engine, recorded.session, recorded.action, recorded.now, recorded.state)
-    else {
-        return Hindsight::Open;
-    };
+    let Ok(target) = Target::of(engine, recorded.session, recorded.action) else { return Hindsight::Open };
     let (mut permits, mut forbids) = (Tally::default(), Tally::default());
     let mut asked = Vec::new();
     for compiled in engine.policies.iter().filter(|compiled| !compiled.shadow) {
@@ -122,8 +120,9 @@ fn ask(
     let Ok(request) = Request::new(principal, action, target.resource.clone(), context, None) else {
         return false;
     };
-    let Ok(set) = PolicySet::from_policies(policies) else { return false };
-    let response = Authorizer::new().is_authorized_partial(&request, &set, &target.entities);
+    let entities = target.entities(recorded.now, recorded.state, Observed::ALL);
+    let (Ok(set), Some(entities)) = (PolicySet::from_policies(policies), entities) else { return false };
+    let response = Authorizer::new().is_authorized_partial(&request, &set, &entities);
     // A forbid that fails denies; a permit that fails does not hold.
     for id in response.definitely_errored() {
         let compiled = position_of(id).and_then(|at| engine.policies.get(at));
@@ -151,7 +150,7 @@ fn in_group(policy: &Policy) -> bool {
 
 /// Whether a policy can see something beside the arguments that no record tells.
 fn unknown(compiled: &Compiled, recorded: &Recorded<'_>) -> bool {
-    let state = !recorded.state_known && StateReads::of([&compiled.policy]).any();
+    let state = !recorded.state_known && StateReads::of([&compiled.reads]).any();
     let mut hidden = vec!["executable"];
     if !recorded.session_known {
         hidden.extend(["client", "source", "transport", "protocol"]);

@@ -14,6 +14,7 @@ use cedar_policy::{
 use parking_lot::RwLock;
 
 use super::engine::Compiled;
+use super::observed::Observed;
 
 /// Policies in all the slices that are kept ready, each as often as it is in one; beyond that all are built anew.
 const MAX_KEPT: usize = 65_536;
@@ -71,6 +72,8 @@ pub(super) struct Slice {
     pub(super) enforced: PolicySet,
     /// Those that are only recorded, permits and forbids apart: a forbid must not hide what a permit would do.
     pub(super) shadow: [PolicySet; 2],
+    /// What any of them can observe.
+    pub(super) observed: Observed,
 }
 
 impl Index {
@@ -220,7 +223,11 @@ impl Slice {
         };
         let sets = (set(&|c| !c.shadow), set(&|c| c.shadow && !c.forbid), set(&|c| c.shadow && c.forbid));
         match sets {
-            (Some(enforced), Some(permits), Some(forbids)) => Self { enforced, shadow: [permits, forbids] },
+            (Some(enforced), Some(permits), Some(forbids)) => Self {
+                enforced,
+                shadow: [permits, forbids],
+                observed: Observed::by(chosen().map(|compiled| &compiled.reads)),
+            },
             // Denies everything.
             _ => Self::default(),
         }

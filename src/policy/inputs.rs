@@ -80,7 +80,6 @@ fn by_size(catalogue: &Catalogue) -> Vec<(&ServerName, &Vec<ToolDefinition>)> {
 
 /// Says what of an argument's schema is not checked, where a policy reads the argument.
 pub(super) fn unchecked(inputs: &Inputs<'_>, parsed: &[Parsed<'_>], findings: &mut Findings) {
-    let reads: Vec<Reads> = parsed.iter().map(|parsed| Reads::of(&parsed.policy)).collect();
     for (server, tools) in inputs {
         for (tool, (definition, _)) in tools {
             for part in &definition.checker().unchecked {
@@ -88,7 +87,7 @@ pub(super) fn unchecked(inputs: &Inputs<'_>, parsed: &[Parsed<'_>], findings: &m
                 let mut steps = part.pointer.split('/').skip(1);
                 let property = steps.next().filter(|step| *step == "properties").and(steps.next());
                 let read = |reads: &Reads| property.map_or(reads.any(), |name| reads.observes(name));
-                if reads.iter().any(read) {
+                if parsed.iter().any(|policy| read(&policy.reads)) {
                     findings.warn(format!(
                         "arguments of `{server}/{tool}` are not checked against `{}` of its schema: {}",
                         part.pointer, part.why

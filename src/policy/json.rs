@@ -338,18 +338,26 @@ impl Json<'_> {
 /// Appends `text` as a JSON string with the escapes of RFC 8785 §3.2.2.2.
 pub(super) fn write_string(text: &str, out: &mut String) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+    let mut rest = text;
+    // All that is escaped is ASCII, so what is before and after it are whole characters.
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let mut escaped = from.chars();
+        match escaped.next() {
+            Some('\u{8}') => out.push_str("\\b"),
+            Some('\u{c}') => out.push_str("\\f"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(c) if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => {
+                out.push('\\');
+                out.extend(c);
+            }
         }
+        rest = escaped.as_str();
     }
+    out.push_str(rest);
     out.push('"');
 }

@@ -27,8 +27,8 @@ pub(super) fn compiled(parsed: Vec<Parsed<'_>>, findings: &mut Findings) -> Vec<
     let names: BTreeSet<&str> = labelled.iter().flatten().map(|label| &*label.name).collect();
     for policy in &parsed {
         let mut asked = BTreeSet::new();
-        if let Ok(json) = policy.policy.to_json() {
-            asked_for(&json, &mut asked);
+        if let Some(conditions) = &policy.conditions {
+            asked_for(conditions, &mut asked);
         }
         for name in asked.iter().filter(|name| !names.contains(name.as_str())) {
             let near = super::names::nearest(name, names.iter().copied());

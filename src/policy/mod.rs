@@ -39,7 +39,9 @@ mod lookalikes;
 mod mapper;
 mod methods;
 mod names;
+mod narrow;
 mod number;
+mod observed;
 mod path;
 mod pin;
 mod query;
@@ -59,6 +61,7 @@ mod subschemas;
 mod target;
 mod types;
 mod uri;
+mod validate;
 mod visible;
 
 pub use catalogue::{Annotations, Catalogue, DefinitionError, ToolDefinition};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Effect, Policy, PrincipalConstraint};
+use cedar_policy::{Effect, PrincipalConstraint};
 use serde_json::Value;
 
 use super::compile::{Findings, Parsed};
@@ -32,13 +32,13 @@ impl Provable {
         let mut findings = Findings::default();
         for (statement, compiled) in engine.sources.statements().zip(&engine.policies) {
             let id = compiled.reference.id.clone();
-            self.check(&Parsed { statement, policy: compiled.policy.clone(), id }, &mut findings);
+            self.check(&Parsed::new(statement, compiled.policy.clone(), id), &mut findings);
         }
         findings.0
     }
 
     fn check(&self, policy: &Parsed<'_>, findings: &mut Findings) {
-        let asked = Asked::of(&policy.policy);
+        let asked = Asked::of(policy);
         for tag in asked.tags.difference(&self.claims) {
             let near = nearest(tag, self.claims.iter().map(String::as_str));
             let help = match near {
@@ -135,16 +135,15 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(policy: &Policy) -> Self {
+    fn of(policy: &Parsed<'_>) -> Self {
         let mut asked = Self::default();
         if let PrincipalConstraint::Eq(entity)
         | PrincipalConstraint::In(entity)
-        | PrincipalConstraint::IsIn(_, entity) = policy.principal_constraint()
+        | PrincipalConstraint::IsIn(_, entity) = policy.policy.principal_constraint()
         {
             asked.needed.insert(entity.id().unescaped().to_owned());
         }
-        let json = policy.to_json().unwrap_or_default();
-        for condition in json.get("conditions").and_then(Value::as_array).into_iter().flatten() {
+        for condition in policy.conditions.as_ref().and_then(Value::as_array).into_iter().flatten() {
             let Some(body) = condition.get("body") else { continue };
             asked.visit(body);
             if condition.get("kind").is_some_and(|kind| kind == "when") {

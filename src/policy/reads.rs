@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use cedar_policy::Policy;
 use serde_json::Value;
 
 /// What a policy can observe of `context.input`.
@@ -15,17 +14,29 @@ pub(super) struct Reads {
     mentioned: HashSet<String>,
     /// Whether it uses `context` or `context.input` as a whole, as in a comparison.
     whole: bool,
+    /// Whether its conditions could not be looked at.
+    unread: bool,
 }
 
 impl Reads {
-    /// Of the conditions of `policy`.
-    pub(super) fn of(policy: &Policy) -> Self {
+    /// Of a policy's conditions in Cedar's JSON format; without them anything may be read.
+    pub(super) fn of(conditions: Option<&Value>) -> Self {
         let mut reads = Self::default();
-        match policy.to_json().ok().and_then(|mut json| json.get_mut("conditions").map(Value::take)) {
-            Some(conditions) => reads.visit(&conditions),
-            None => reads.whole = true,
+        match conditions {
+            Some(conditions) => reads.visit(conditions),
+            None => (reads.whole, reads.unread) = (true, true),
         }
         reads
+    }
+
+    /// Whether it uses `context` or its input as a whole.
+    pub(super) const fn whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether the name `name` stands anywhere in the conditions: an attribute can't be read without its name.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.unread || self.mentioned.contains(name)
     }
 
     /// Whether it can observe any property of the input.
@@ -92,6 +103,8 @@ fn is_part(operator: &str, access: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use cedar_policy::Policy;
+
     use super::*;
 
     #[test]
@@ -114,7 +127,8 @@ mod tests {
         ] {
             for kind in ["when", "unless"] {
                 let text = format!("permit (principal, action, resource) {kind} {{ {condition} }};");
-                let reads = Reads::of(&Policy::parse(None, &text).unwrap());
+                let json = Policy::parse(None, &text).unwrap().to_json().unwrap();
+                let reads = Reads::of(json.get("conditions"));
                 assert_eq!(reads.observes("n"), observed, "{text} {reads:?}");
             }
         }

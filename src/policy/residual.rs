@@ -34,69 +34,54 @@ impl Truth {
     }
 }
 
-/// The residuals of one request's policies.
-#[derive(Debug, Default)]
+/// The residuals of one request's policies. To read one costs more than to make it, so no more are read than it takes.
+#[derive(Debug)]
 pub(super) struct Residuals {
     /// Some permit is satisfied whatever the rest is.
     pub(super) permitted: bool,
-    permits: Vec<Value>,
-    forbids: Vec<Value>,
+    /// What is left of permits.
+    pub(super) permits: Vec<Policy>,
+    /// What is left of forbids.
+    pub(super) forbids: Vec<Policy>,
 }
 
 impl Residuals {
-    /// Adds what is left of a permit.
-    pub(super) fn permit(&mut self, policy: &Policy) {
-        match condition(policy) {
-            Some(condition) => self.permits.push(condition),
-            // In doubt the entry is shown; a call of it is decided anyway.
-            None => self.permitted = true,
-        }
-    }
-
-    /// Adds what is left of a forbid; one that can't be read may not hold.
-    pub(super) fn forbid(&mut self, policy: &Policy) {
-        self.forbids.extend(condition(policy));
-    }
-
     /// Whether a request could be allowed. `atom` tells what is known of an atom.
+    ///
+    /// In doubt it could: a call is decided anyway.
     pub(super) fn could_be_allowed(&self, atom: &dyn Fn(&Value) -> Truth) -> bool {
-        let permitted = |atom: &dyn Fn(&Value) -> Truth| {
-            self.permitted || self.permits.iter().any(|permit| judge(permit, atom).can_hold)
-        };
+        // One that can't be read may not hold.
+        let forbids: Vec<Value> = self.forbids.iter().filter_map(condition).collect();
         let forbidden =
-            |atom: &dyn Fn(&Value) -> Truth| self.forbids.iter().any(|forbid| !judge(forbid, atom).can_fail);
-        if !permitted(atom) || forbidden(atom) {
+            |atom: &dyn Fn(&Value) -> Truth| forbids.iter().any(|forbid| !judge(forbid, atom).can_fail);
+        if forbidden(atom) {
             return false;
         }
-        if self.forbids.is_empty() {
-            return true;
-        }
         let mut atoms = Vec::new();
-        for condition in self.permits.iter().chain(&self.forbids) {
-            collect(condition, &mut atoms);
+        forbids.iter().for_each(|forbid| collect(forbid, atom, &mut atoms));
+        let (mut permitted, mut permits) = (self.permitted, Vec::new());
+        // What is permitted anyway is so by no choice of atoms.
+        for permit in self.permits.iter().take_while(|_| !self.permitted) {
+            let Some(condition) = condition(permit) else { return true };
+            if judge(&condition, atom).can_hold {
+                collect(&condition, atom, &mut atoms);
+                permits.push(condition);
+                permitted = true;
+            }
+            if permitted && (forbids.is_empty() || atoms.len() > MAX_ATOMS) {
+                break;
+            }
         }
-        // Each is judged once: one may cost a million steps.
-        let judged: Vec<(Value, Truth)> = atoms
-            .into_iter()
-            .map(|found| {
-                let truth = atom(&found);
-                (found, truth)
-            })
-            .collect();
-        let (atoms, known): (Vec<_>, Vec<_>) =
-            judged.into_iter().partition(|(_, truth)| *truth == Truth::OPEN);
-        if atoms.len() > MAX_ATOMS {
-            return true;
+        if !permitted || forbids.is_empty() || atoms.len() > MAX_ATOMS {
+            return permitted;
         }
         (0_u32..1 << atoms.len()).any(|choice| {
-            let chosen = |wanted: &Value| match atoms.iter().position(|(found, _)| found == wanted) {
+            let chosen = |wanted: &Value| match atoms.iter().position(|found| found == wanted) {
                 Some(at) => Truth::known(choice >> at & 1 == 1),
-                None => {
-                    let judged = known.iter().find(|(found, _)| found == wanted);
-                    judged.map_or_else(|| atom(wanted), |(_, truth)| *truth)
-                }
+                None => atom(wanted),
             };
-            permitted(&chosen) && !forbidden(&chosen)
+            let holds = || permits.iter().any(|permit| judge(permit, &chosen).can_hold);
+            !forbidden(&chosen) && (self.permitted || holds())
         })
     }
 }
@@ -184,10 +169,10 @@ fn judge(expr: &Value, atom: &dyn Fn(&Value) -> Truth) -> Truth {
     }
 }
 
-/// The atoms of `expr` that are not in `atoms` yet; no more than are of use.
-fn collect(expr: &Value, atoms: &mut Vec<Value>) {
+/// The atoms of `expr` of which nothing is known and that are not in `atoms` yet; no more than are of use.
+fn collect(expr: &Value, known: &dyn Fn(&Value) -> Truth, atoms: &mut Vec<Value>) {
     let mut add = |atom: Value| {
-        if atoms.len() <= 4 * MAX_ATOMS && !atoms.contains(&atom) {
+        if atoms.len() <= MAX_ATOMS && known(&atom) == Truth::OPEN && !atoms.contains(&atom) {
             atoms.push(atom);
         }
     };
@@ -195,13 +180,13 @@ fn collect(expr: &Value, atoms: &mut Vec<Value>) {
         Joined::Known(_) => {}
         Joined::Atom(of) => add(of.clone()),
         Joined::NotAtom(of) => add(of),
-        Joined::Not(of) => collect(of, atoms),
+        Joined::Not(of) => collect(of, known, atoms),
         Joined::And(left, right) | Joined::Or(left, right) => {
-            collect(left, atoms);
-            collect(right, atoms);
+            collect(left, known, atoms);
+            collect(right, known, atoms);
         }
         Joined::If(test, then, other) => {
-            [test, then, other].into_iter().for_each(|part| collect(part, atoms))
+            [test, then, other].into_iter().for_each(|part| collect(part, known, atoms))
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{Policy, RestrictedExpression as Expr};
-use serde_json::Value;
+use cedar_policy::RestrictedExpression as Expr;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::zone::LocalTime;
+
+use super::reads::Reads;
 
 /// Permitted tool calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,16 +62,16 @@ pub struct StateReads {
 }
 
 impl StateReads {
-    /// Of these policies. An attribute can't be read without its name, so a set that nowhere has the name does not.
-    pub(super) fn of<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Self {
-        let mut reads = Self::default();
-        for policy in policies {
-            match policy.to_json().ok().and_then(|mut json| json.get_mut("conditions").map(Value::take)) {
-                Some(conditions) => reads.visit(&conditions),
-                None => return Self { session: true, usage: true, labels: true },
-            }
-        }
-        reads
+    /// Of the policies that read this. An attribute can't be read without its name, so a set that nowhere has the name
+    /// does not.
+    pub(super) fn of<'a>(policies: impl IntoIterator<Item = &'a Reads>) -> Self {
+        policies.into_iter().fold(Self::default(), |all, reads| {
+            all.or(Self {
+                session: reads.mentions("session"),
+                usage: reads.mentions("usage"),
+                labels: reads.mentions("labels"),
+            })
+        })
     }
 
     /// Whether a decision can depend on what is kept of the principal beyond the session.
@@ -91,20 +92,6 @@ impl StateReads {
     /// Whether a decision can depend on any of it.
     pub const fn any(self) -> bool {
         self.session || self.usage || self.labels
-    }
-
-    fn visit(&mut self, node: &Value) {
-        match node {
-            Value::Object(members) => members.values().for_each(|value| self.visit(value)),
-            Value::Array(items) => items.iter().for_each(|item| self.visit(item)),
-            Value::String(text) => match text.as_str() {
-                "session" => self.session = true,
-                "usage" => self.usage = true,
-                "labels" => self.labels = true,
-                _ => {}
-            },
-            _ => {}
-        }
     }
 }
 
@@ -171,13 +158,16 @@ fn texts(labels: &[Arc<str>]) -> Expr {
 
 #[cfg(test)]
 mod tests {
+    use cedar_policy::Policy;
+
     use super::*;
 
     #[test]
     fn what_a_set_can_observe_is_found_by_name_however_it_is_written() {
         let reads = |condition: &str| {
             let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
-            let reads = StateReads::of([&Policy::parse(None, text).unwrap()]);
+            let json = Policy::parse(None, text).unwrap().to_json().unwrap();
+            let reads = StateReads::of([&Reads::of(json.get("conditions"))]);
             (reads.session, reads.usage, reads.labels)
         };
         assert_eq!(reads("principal.usage.calls > 3"), (false, true, false));

@@ -1,6 +1,8 @@
 //! What a message is about, as Cedar sees it: action, principal, resource and their entities.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use cedar_policy::{
     ActionConstraint, Entities, Entity, EntityTypeName, EntityUid, Policy, PrincipalConstraint,
@@ -14,12 +16,11 @@ use super::engine::{Engine, ToolEntry};
 use super::entities::{SessionEntities, TYPES, member_entity, uid};
 use super::index::{Dimension, Resources, Slice};
 use super::methods::{About, Method, SESSION_OPEN, find};
+use super::observed::Observed;
 use super::query::{Action, Direction};
 use super::state::State;
 
-use std::sync::Arc;
-
-/// The request's entities.
+/// What a request is about.
 #[derive(Debug)]
 pub(super) struct Target<'e> {
     pub(super) action: EntityUid,
@@ -31,81 +32,60 @@ pub(super) struct Target<'e> {
     pub(super) from: Direction,
     /// The tool, if it is a call.
     pub(super) tool: Option<&'e ToolEntry>,
-    pub(super) entities: Entities,
-    action_groups: Vec<EntityUid>,
-    agent_groups: Vec<EntityUid>,
-    resource_parents: Vec<EntityUid>,
+    session: &'e SessionEntities,
+    /// The entities beside the agent, where they are not the tool's.
+    others: Vec<Entity>,
+    action_groups: Cow<'e, [EntityUid]>,
+    resource_parents: &'e [EntityUid],
 }
 
 impl<'e> Target<'e> {
     /// Of `action` in `session`.
     pub(super) fn of(
         engine: &'e Engine,
-        session: &SessionEntities,
+        session: &'e SessionEntities,
         action: Action<'_>,
-        now: Timestamp,
-        state: &State,
     ) -> Result<Self, DenyReason> {
-        let method = match action {
+        let (method, target, from) = match action {
             Action::ToolCall { name, .. } => {
                 let tool = engine.tool(&session.facts().server, name).ok_or(DenyReason::UnknownTool)?;
-                return Self::call(engine, tool, session, now, state).ok_or(DenyReason::InvalidInput);
+                return Ok(Self::call(tool, session));
             }
             // A call goes by its tool's action or not at all.
             Action::Method { method: "tools/call", .. } => return Err(DenyReason::UnknownTool),
-            Action::SessionOpen => {
-                let open = (SESSION_OPEN, None, Direction::Client);
-                return Self::method(engine, session, open, now, state);
-            }
+            Action::SessionOpen => (SESSION_OPEN, None, Direction::Client),
             Action::Method { method, target, from } => (find(method, from), target, from),
         };
-        Self::method(engine, session, method, now, state)
+        Self::method(session, method, target, from).ok_or(DenyReason::InvalidInput)
     }
 
-    fn call(
-        engine: &Engine,
-        tool: &'e ToolEntry,
-        session: &SessionEntities,
-        now: Timestamp,
-        state: &State,
-    ) -> Option<Self> {
-        let agent = session.agent_entity(now, state, engine.state_reads)?;
-        Some(Self {
+    fn call(tool: &'e ToolEntry, session: &'e SessionEntities) -> Self {
+        Self {
             action: tool.action.clone(),
             principal: session.agent.clone(),
             resource: tool.resource.clone(),
             about: About::Peer,
             from: Direction::Client,
             tool: Some(tool),
-            entities: tool.entities.clone().add_entities([agent], None).ok()?,
-            action_groups: tool.action_groups.to_vec(),
-            agent_groups: session.groups.iter().cloned().collect(),
-            resource_parents: vec![session.server.clone()],
-        })
+            session,
+            others: Vec::new(),
+            action_groups: Cow::Borrowed(&tool.action_groups),
+            resource_parents: std::slice::from_ref(&session.server),
+        }
     }
 
     fn method(
-        engine: &Engine,
-        session: &SessionEntities,
-        (method, target, from): (Method, Option<&str>, Direction),
-        now: Timestamp,
-        state: &State,
-    ) -> Result<Self, DenyReason> {
-        let server = session.facts().server.as_str();
-        let about = match method.about {
+        session: &'e SessionEntities,
+        method: Method,
+        target: Option<&str>,
+        from: Direction,
+    ) -> Option<Self> {
+        let server_name = session.facts().server.as_str();
+        let member = match method.about {
             About::Peer => None,
-            About::Prompt => Some((&TYPES.prompt, "name")),
-            About::Resource => Some((&TYPES.resource, "uri")),
+            About::Prompt => Some(member_entity(&TYPES.prompt, server_name, "name", target?)?),
+            About::Resource => Some(member_entity(&TYPES.resource, server_name, "uri", target?)?),
         };
-        let member = match about {
-            None => None,
-            Some((ty, key)) => {
-                let name = target.ok_or(DenyReason::InvalidInput)?;
-                Some(member_entity(ty, server, key, name).ok_or(DenyReason::InvalidInput)?)
-            }
-        };
-        let own = (session.agent_entity(now, state, engine.state_reads), session.server_entity());
-        let (Some(agent_entity), Some(server_entity)) = own else { return Err(DenyReason::InvalidInput) };
         let action = uid(&TYPES.action, method.name);
         let action_groups: Vec<EntityUid> =
             method.group.iter().map(|group| uid(&TYPES.action, group)).collect();
@@ -116,28 +96,37 @@ impl<'e> Target<'e> {
             (Direction::Client, None) => (agent, server),
             (Direction::Server, _) => (server, agent),
         };
-        let all = [agent_entity, server_entity, Entity::new_no_attrs(action.clone(), groups)];
-        let resource_parents = if member.is_some() { vec![session.server.clone()] } else { Vec::new() };
-        let entities = Entities::from_entities(all.into_iter().chain(member), None);
-        Ok(Self {
+        let resource_parents =
+            if member.is_some() { std::slice::from_ref(&session.server) } else { Default::default() };
+        let own = [session.server_entity()?, Entity::new_no_attrs(action.clone(), groups)];
+        Some(Self {
             action,
             principal,
             resource,
             about: method.about,
             from,
             tool: None,
-            entities: entities.or(Err(DenyReason::InvalidInput))?,
-            action_groups,
-            agent_groups: session.groups.iter().cloned().collect(),
+            session,
+            others: own.into_iter().chain(member).collect(),
+            action_groups: Cow::Owned(action_groups),
             resource_parents,
         })
+    }
+
+    /// The request's entities, with what of the agent can be observed. `None` can't happen.
+    pub(super) fn entities(&self, now: Timestamp, state: &State, observed: Observed) -> Option<Entities> {
+        let agent = self.session.agent_entity(now, state, observed)?;
+        match self.tool {
+            Some(tool) => tool.entities.clone().add_entities([agent], None).ok(),
+            None => Entities::from_entities(self.others.iter().cloned().chain([agent]), None).ok(),
+        }
     }
 
     /// The ancestors of principal and resource.
     fn ancestors(&self) -> (&[EntityUid], &[EntityUid]) {
         match self.from {
-            Direction::Client => (&self.agent_groups, &self.resource_parents),
-            Direction::Server => (&self.resource_parents, &self.agent_groups),
+            Direction::Client => (&self.session.group_list, self.resource_parents),
+            Direction::Server => (self.resource_parents, &self.session.group_list),
         }
     }
 

@@ -8,8 +8,10 @@
 //! The time is left open because a list is kept for longer than it stays the same: what only the hour forbids stays
 //! visible, and its refusal says why.
 
+use std::cell::RefCell;
+
 use cedar_policy::{
-    Authorizer, Context, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Expr,
+    Authorizer, Context, Decision, Effect, PartialResponse, PolicyId, Request, RestrictedExpression as Expr,
 };
 use serde_json::Value;
 
@@ -23,6 +25,9 @@ use super::query::{Action, Direction, Listed};
 use super::residual::{Residuals, Truth, operation, sides};
 use super::state::State;
 use super::target::Target;
+
+/// Most atoms about a template's URIs that are kept when judged.
+const MAX_JUDGED: usize = 256;
 
 /// See [`Engine::could_be_permitted`].
 pub(super) fn could_be_permitted(
@@ -44,13 +49,14 @@ pub(super) fn could_be_permitted(
             return template_could_be_permitted(engine, session, template, now, state);
         }
     };
-    let Ok(target) = Target::of(engine, session, action, now, state) else { return false };
+    let Ok(target) = Target::of(engine, session, action) else { return false };
     let Some(context) = context(session, target.tool.is_some()) else { return true };
     let request =
         Request::new(target.principal.clone(), target.action.clone(), target.resource.clone(), context, None);
     let Ok(request) = request else { return true };
     let slice = target.slice(engine);
-    let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &target.entities);
+    let Some(entities) = target.entities(now, state, slice.observed) else { return false };
+    let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &entities);
     possible(engine, &response, &|_open| Truth::OPEN)
 }
 
@@ -64,7 +70,7 @@ fn template_could_be_permitted(
 ) -> bool {
     // The template in the URI's place gives all that is the same for every URI of the server.
     let action = Action::Method { method: "resources/read", target: Some(template), from: Direction::Client };
-    let Ok(target) = Target::of(engine, session, action, now, state) else { return false };
+    let Ok(target) = Target::of(engine, session, action) else { return false };
     let Some(context) = context(session, false) else { return true };
     let expansion = Expansion { server: session.facts().server.as_str(), uris: Glob::of_template(template) };
     let request = Request::builder()
@@ -76,8 +82,21 @@ fn template_could_be_permitted(
     let slice = target.slice_of_unknown(engine, &TYPES.resource, &|entity| {
         entity.type_name() != &TYPES.resource || expansion.is_named(entity.id().unescaped()).can_hold
     });
-    let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &target.entities);
-    possible(engine, &response, &|atom| expansion.judge(atom))
+    let Some(entities) = target.entities(now, state, slice.observed) else { return false };
+    let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &entities);
+    // Each atom is judged once: one may cost a million steps.
+    let judged = RefCell::new(Vec::new());
+    possible(engine, &response, &|atom| {
+        let known = judged.borrow().iter().find(|(known, _)| known == atom).map(|(_, truth)| *truth);
+        known.unwrap_or_else(|| {
+            let truth = expansion.judge(atom);
+            let mut judged = judged.borrow_mut();
+            if judged.len() < MAX_JUDGED {
+                judged.push((atom.clone(), truth));
+            }
+            truth
+        })
+    })
 }
 
 /// The context with what is unknown.
@@ -96,20 +115,18 @@ fn possible(engine: &Engine, response: &PartialResponse, atom: &dyn Fn(&Value) -
     if response.definitely_errored().any(forbids) {
         return false;
     }
-    let mut residuals = Residuals::default();
-    for satisfied in response.definitely_satisfied() {
-        match satisfied.effect() {
-            Effect::Forbid => return false,
-            Effect::Permit => residuals.permitted = true,
-        }
+    match response.decision() {
+        // A forbid is satisfied, or no permit can be.
+        Some(Decision::Deny) => return false,
+        // A permit is satisfied, and no forbid can be.
+        Some(Decision::Allow) => return true,
+        None => {}
     }
-    for residual in response.nontrivial_residuals() {
-        match residual.effect() {
-            Effect::Forbid => residuals.forbid(&residual),
-            Effect::Permit => residuals.permit(&residual),
-        }
-    }
-    residuals.could_be_allowed(atom)
+    let (forbids, permits) =
+        response.nontrivial_residuals().partition(|residual| residual.effect() == Effect::Forbid);
+    // None of those is a forbid, or the request would be denied.
+    let permitted = response.definitely_satisfied().next().is_some();
+    Residuals { permitted, permits, forbids }.could_be_allowed(atom)
 }
 
 /// The URIs of a template, as resources of a server.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policy::index::position_of;
+use crate::policy::observed::Observed;
 use crate::policy::target::Target;
 
 const SCHEMA: &str = r#"{"type":"object","properties":{"path":{"type":"string"},"n":{"type":"integer"},
@@ -27,6 +28,8 @@ const ANYWHERE: &[&str] = &[
     "context.time > datetime(\"2026-01-01\")",
     "context.time > datetime(\"2027-01-01\")",
     "context.source == \"stdio\"",
+    "context.local.hour == 3",
+    "context == context",
     "Mcp::Tool::\"one/b\".pinned",
     "Mcp::Server::\"one\".name == \"one\"",
     "principal in Mcp::Group::\"uid:1000\"",
@@ -42,6 +45,12 @@ const OF_AGENTS: &[&str] = &[
     "principal.usage.calls < 1",
     "principal.usage.tool.minute * 9223372036854775807 > principal.usage.server.day",
     "principal.labels.contains(\"pii\")",
+    "principal.usage.server == principal.usage.tool",
+    "principal.session.tool == {calls: 0}",
+    "principal.client == {name: \"test-client\", version: \"1.2.3\"}",
+    "principal.evidence == \"peer\"",
+    "principal.hasTag(\"team\") && principal.getTag(\"team\").contains(\"red\")",
+    "principal.hasTag(principal.session.transport)",
     "principal.session.labels.isEmpty()",
     "principal has uid && principal.uid == 1000",
     "principal has executable && principal.executable like \"*agent\"",
@@ -256,7 +265,7 @@ impl Said {
 /// Both answers to one question, and whether the request is one that the generated schema has.
 fn both(engine: &Engine, schema: &Schema, server: &str, action: Action<'_>) -> Option<(Said, Said)> {
     let session = engine.session_principal(&facts(server));
-    let target = Target::of(engine, &session, action, NOW, &calls(3)).unwrap();
+    let target = Target::of(engine, &session, action).unwrap();
     let text = |text: &str| text.parse::<RestrictedExpression>().unwrap();
     let server_asks = matches!(action, Action::Method { from: Direction::Server, .. });
     let mut context = vec![
@@ -274,10 +283,8 @@ fn both(engine: &Engine, schema: &Schema, server: &str, action: Action<'_>) -> O
     }
     let (p, a, r) = (target.principal.clone(), target.action.clone(), target.resource.clone());
     let request = Request::new(p, a, r, Context::from_pairs(context).unwrap(), Some(schema)).unwrap();
-    // The reference sees all of the state, whatever the policies read of it.
-    let reads = StateReads { session: true, usage: true, labels: true };
-    let agent = session.agent_entity(NOW, &calls(3), reads).unwrap();
-    let entities = target.entities.clone().upsert_entities([agent], None).unwrap();
+    // The reference sees all of the agent, whatever the policies read of it.
+    let entities = target.entities(NOW, &calls(3), Observed::ALL).unwrap();
     let whole = Said::by_the_whole_set(engine, &request, &entities);
     Some((Said::by_the_engine(&ask(engine, server, action)), whole))
 }
