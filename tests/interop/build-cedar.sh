@@ -3,7 +3,7 @@
 # kept in ${XDG_CACHE_HOME:-~/.cache}/chancery-interop too, so that a clean clone takes it from there.
 #
 # It is built from its own released crate and lock file, of the version that chancery has of Cedar. Unoptimized, without
-# debug information and without the parts that are experiments, it takes under three minutes of one core.
+# debug information and without the parts that are experiments, it takes a little over three minutes of one core.
 set -euo pipefail
 
 version=4.14.1

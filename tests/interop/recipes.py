@@ -132,10 +132,11 @@ def said(answer):
 
 
 def refused(answer, by=None):
-    """Whether the gateway denied it, and by the policy of that id where one is asked for."""
+    """Whether the gateway denied it, not the server, and by the policy of that id where one is asked for."""
     error = answer.get("error") or {}
-    reasons = [reason.get("policyId") for reason in (error.get("data") or {}).get("reasons", [])]
-    return error.get("code") in (403, -32602) and (by is None or by in reasons)
+    data = error.get("data") or {}
+    reasons = [reason.get("policyId") for reason in data.get("reasons", [])]
+    return error.get("code") in (403, -32602) and "decisionId" in data and (by is None or by in reasons)
 
 
 def whole(checks, title, recipe):
@@ -218,6 +219,34 @@ def sandbox(checks):
         answer = session.call("read_multiple_files", {"paths": [gateway.srv("public/docs/a"), gateway.srv("secret")]})
         checks.check(f"{title}: one bad path in a list denies it", refused(answer) and "SECRET" not in json.dumps(answer), answer)
         checks.check(f"{title}: tools that nobody permits are not listed", "list_allowed_directories" not in session.names())
+        whole(checks, title, gateway)
+
+
+def domains(checks):
+    title = "domain-allow-list"
+    with main_tempdir() as home, Recipe(home, title) as gateway:
+        session = gateway.open("fetch")
+        # Below a permitted name, and nobody has it: the call reaches the server, which can't fetch it.
+        for way, url in {"a host of the list": "https://nobody.example.org/", "in capitals": "HTTPS://Nobody.Example.ORG./"}.items():
+            answer = session.call("fetch", {"url": url})
+            checks.check(f"{title}: {way} is passed on", answer.get("result", {}).get("isError") is True, answer)
+        ways = {
+            "another host": ("https://evil.invalid/", None),
+            "the host as a user's name": ("https://docs.python.org@evil.invalid/", "no-credentials"),
+            "an address": ("https://169.254.169.254/", "no-addresses"),
+            "an address as one number": ("https://2852039166/", None),
+            "a backslash": ("https://docs.python.org\\@evil.invalid/", None),
+            "another port": ("https://docs.python.org:8443/", None),
+            "plain http": ("http://docs.python.org/", None),
+            "a file": ("file:///etc/passwd", None),
+        }
+        for way, (url, by) in ways.items():
+            answer = session.call("fetch", {"url": url})
+            checks.check(f"{title}: {way} is denied", refused(answer, by), answer)
+        answer = session.ask("prompts/get", {"name": "fetch", "arguments": {"url": "https://evil.invalid/"}})
+        checks.check(f"{title}: so is the server's prompt that fetches", refused(answer), answer)
+        checks.same(f"{title}: it is not listed", session.ask("prompts/list")["result"]["prompts"], [])
+        checks.same(f"{title}: two calls were permitted", len(gateway.calls("allow", "fetch/fetch")), 2)
         whole(checks, title, gateway)
 
 
@@ -318,6 +347,7 @@ def shadow(checks):
 def all_of_them(checks):
     checks.group("read-only-agent", read_only)
     checks.group("folder-sandbox", sandbox)
+    checks.group("domain-allow-list", domains)
     checks.group("call-limits", limits)
     checks.group("data-flow", data_flow)
     checks.group("shadow-rollout", shadow)

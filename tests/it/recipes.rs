@@ -152,6 +152,7 @@ fn each_recipe_is_in_order_without_a_warning_under_its_own_configuration() {
         assert!(policies > Some(1) && findings.is_empty(), "{}: {report:#}", named(&dir));
         author.passes(&dir, &["policy", "format", "--check", "."]);
     }
+    author.passes(&root(), &["policy", "format", "--check", "../starter.cedar"]);
 }
 
 #[test]
