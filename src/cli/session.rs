@@ -111,14 +111,17 @@ struct Listed<'a> {
     row: &'a SessionRow,
 }
 
+fn session(row: &Row) -> Option<&SessionRow> {
+    match row {
+        Row::Session(row) => Some(row),
+        Row::Principal(_) => None,
+    }
+}
+
 fn listed(gathered: &Gathered) -> Vec<Listed<'_>> {
     let answers = gathered.answers.iter();
-    let sessions = |row| match row {
-        &Row::Session(ref row) => Some(&**row),
-        &Row::Principal(_) => None,
-    };
     let listed = answers
-        .flat_map(|(gateway, rows)| rows.iter().filter_map(sessions).map(move |row| Listed { gateway, row }));
+        .flat_map(|(gateway, rows)| rows.iter().filter_map(session).map(move |row| Listed { gateway, row }));
     listed.collect()
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::definitions::{self, Differences};
 use super::given::{Given, cases, compiled};
 use super::past::{Hindsights, Past, records};
 use super::story::headline;
@@ -34,6 +36,10 @@ pub(crate) struct Args {
     /// Exit with 1 also if a recorded decision could flip, depending on what is not recorded.
     #[arg(long, requires = "log")]
     deny_possible: bool,
+    /// Ask the configured servers for their tools, and tell which are not the approved ones and so are held back. Exit
+    /// with 1 if any is.
+    #[arg(long, requires = "config")]
+    drift: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -55,6 +61,9 @@ struct Report {
     flipped_cases: Vec<FlippedCase>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogReport>,
+    /// Tools that are not the approved ones, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +144,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         }
         report
     });
+    let drifted = args.drift.then(|| args.given.drifted()).transpose()?;
+    let held = drifted.iter().flat_map(|drifted| drifted.values()).any(|drifted| !drifted.is_empty());
+    let differences = |drifted| serde_json::to_value(Differences::of(drifted, Vec::new()).servers);
+    let drift = drifted.as_ref().map(differences).transpose();
+    let drift = drift.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))?;
     let flipped_cases = flipped(&old, &new, &files);
     let changes = new.changes_since(Some(&old));
     let would = log.as_ref().is_some_and(|log| log.would_flip > 0);
@@ -149,9 +163,17 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         cases: files.iter().map(|file| file.cases.len()).sum(),
         flipped_cases,
         log,
+        drift,
     };
-    print(&if args.json { json(&report)? } else { shown(&report) })?;
-    Ok(if report.flips || could { Exit::Findings } else { Exit::Done })
+    let tools = drifted.as_ref().map(|drifted| match held {
+        true => format!(
+            "\ntools that are not the approved ones, and are held back:\n{}",
+            definitions::shown(drifted)
+        ),
+        false => "\nevery tool is as it was approved\n".to_owned(),
+    });
+    print(&if args.json { json(&report)? } else { shown(&report) + &tools.unwrap_or_default() })?;
+    Ok(if report.flips || could || held { Exit::Findings } else { Exit::Done })
 }
 
 fn flipped(old: &Engine, new: &Engine, files: &[CaseFile]) -> Vec<FlippedCase> {

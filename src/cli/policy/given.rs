@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::live;
 use crate::app;
+use crate::app::drift::Drifted;
 use crate::app::lock::LockFile;
 use crate::app::policies::case_files;
 use crate::cli::report::{policies, start, with_help};
@@ -80,6 +81,15 @@ impl Given {
             .or_else(|| policies.iter().map(|path| beside(path)).find(|file| file.exists()));
         let catalogue = captured.map_or(Ok(Catalogue::default()), |file| captured_tools(&file))?;
         Ok(Found { policies, shadow: Vec::new(), provable: None, catalogue })
+    }
+
+    /// The tools of the configuration's servers, as they are now, that are not the approved ones.
+    pub(super) fn drifted(&self) -> Result<BTreeMap<ServerName, Vec<Drifted>>, Failure> {
+        let Some(file) = &self.config else { return Ok(BTreeMap::new()) };
+        let config = Config::load(file, Purpose::Run, &Environment::process()).map_err(Failure::misuse)?;
+        let standings = block_on(app::approve::standings(&config))?.map_err(start)?;
+        let held = standings.into_iter().filter(|standing| standing.pin.holds());
+        Ok(held.map(|standing| (standing.server.clone(), standing.drifted())).collect())
     }
 
     /// The server of a command, which then is the one that requests are about.
