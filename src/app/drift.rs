@@ -25,17 +25,22 @@ pub struct Drifted {
 /// The tools of which another definition is shown than was approved, by name. What is not shown is gone only where
 /// `complete`.
 pub fn drift(approved: &[ToolDefinition], shown: &[ToolDefinition], complete: bool) -> Vec<Drifted> {
-    let mut names: BTreeSet<&str> = shown.iter().map(|tool| tool.name.as_str()).collect();
-    if complete {
-        names.extend(approved.iter().map(|tool| tool.name.as_str()));
+    let mut names: BTreeMap<&str, (Option<&ToolDefinition>, Vec<&ToolDefinition>)> = BTreeMap::new();
+    for tool in shown {
+        names.entry(&tool.name).or_default().1.push(tool);
+    }
+    for tool in approved {
+        match names.get_mut(tool.name.as_str()) {
+            Some((before, _)) => *before = before.or(Some(tool)),
+            None if complete => drop(names.insert(&tool.name, (Some(tool), Vec::new()))),
+            None => {}
+        }
     }
     let mut found = Vec::new();
-    for name in names {
-        let before = approved.iter().find(|tool| tool.name == name);
-        let mut versions = shown.iter().filter(|tool| tool.name == name);
+    for (name, (before, versions)) in names {
         // Shown in two ways, of which one is approved: the other one tells.
-        let other = versions.clone().find(|tool| before.is_none_or(|before| before.digest != tool.digest));
-        let now = other.or(versions.next());
+        let other = |tool: &&&ToolDefinition| before.is_none_or(|before| before.digest != tool.digest);
+        let now = versions.iter().find(other).or(versions.first()).copied();
         if before.map(|tool| tool.digest) != now.map(|tool| tool.digest) {
             found.push(Drifted { tool: name.to_owned(), before: before.cloned(), now: now.cloned() });
         }

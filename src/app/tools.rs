@@ -71,7 +71,7 @@ impl State {
 
     fn may_change(&mut self, server: &ServerName, now: Timestamp) -> bool {
         let (since, count) = self.changes.entry(server.clone()).or_insert((now, 0));
-        if now.since(*since) >= WINDOW {
+        if now.since(*since) >= WINDOW || *since > now {
             (*since, *count) = (now, 0);
         }
         *count += 1;

@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 
 use crate::domain::clock::Timestamp;
 
+/// How far a clock may go back before time counts from there.
+const STEP_BACK: Duration = Duration::from_secs(60);
+
 /// How much may happen: a burst, and what refills it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
@@ -59,7 +62,9 @@ impl Bucket {
         let millis = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX);
         let refill = millis.saturating_mul(u64::from(self.allowance.per_second));
         self.level = self.level.saturating_add(refill).min(self.capacity());
-        self.refilled = self.refilled.max(now);
+        // A clock that once was far ahead must not stop the refilling until it is that late again.
+        let back = self.refilled.since(now);
+        self.refilled = if back > STEP_BACK { now } else { self.refilled.max(now) };
     }
 
     fn capacity(&self) -> u64 {
@@ -146,5 +151,14 @@ mod tests {
             quota.take(&principal(3), Timestamp::from_secs(9)),
             "the others are full again and forgotten"
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_stops_no_refilling_when_it_is_right_again() {
+        let at = |secs: i64| Timestamp::from_secs(1_000_000 + secs);
+        let mut bucket = Bucket::full(Allowance { burst: 1, per_second: 1 }, at(0));
+        assert!(bucket.take(at(900_000)));
+        assert!(!bucket.take(at(10)), "going back gives nothing away");
+        assert!(bucket.take(at(11)));
     }
 }
