@@ -33,6 +33,16 @@ pub enum LedgerError {
          served. Restore the log, or begin a new one (`log.dir`), with which every counter begins at zero and no label is set"
     )]
     Records(#[from] ReadError),
+    /// There is neither the file nor the beginning of the log.
+    #[error(
+        "the log begins with segment {first:08}, and no ledger.json says what the ones before it count; limits and labels \
+         rest on it, so nothing is served. Put those segments back until it is made anew, or begin a new log (`log.dir`), \
+         with which every counter begins at zero and no label is set"
+    )]
+    Beginning {
+        /// The first segment that there is.
+        first: u32,
+    },
     /// The file is damaged, or not of this log.
     #[error("{} {why}: delete it, and it is made anew from the whole log", path.display())]
     File {
@@ -139,7 +149,11 @@ impl Book {
             Some(bytes) => {
                 Self::read(&bytes).map_err(|why| LedgerError::File { path: log.dir().join(FILE), why })
             }
-            None => Ok(Self { after: log.begin()?, ..Self::default() }),
+            None => match log.begin()? {
+                // They were moved away, and with the file it is gone what they count.
+                Place { segment: first @ 1.., .. } => Err(LedgerError::Beginning { first }),
+                after => Ok(Self { after, ..Self::default() }),
+            },
         }
     }
 

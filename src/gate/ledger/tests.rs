@@ -211,3 +211,22 @@ fn principals_without_end_do_not_fill_the_summary_for_ever() {
     let later = call("four", "2026-08-30T03:04:05.000Z");
     assert!(!later.contains("\"one\"") && !later.contains("\"three\""), "{later}");
 }
+
+#[test]
+fn segments_that_were_moved_away_are_counted_by_the_summary_or_nothing_is_served() {
+    let bench = Bench::new();
+    let config = || crate::attest::Config { segment_bytes: 4_096, ..bench.config() };
+    let log = bench.try_open(config(), Bench::identity()).unwrap();
+    Script::new(&bench.signer).play(&log, 29);
+    let ledger = open(&log);
+    ledger.save(&log, true);
+    close(&log);
+    drop(log);
+    fs::remove_file(bench.segment()).unwrap();
+    let log = bench.try_open(config(), Bench::identity()).unwrap();
+    assert_eq!(calls(&open(&log)), 30);
+    fs::remove_file(bench.path().join("ledger.json")).unwrap();
+    let told = refusal(&log);
+    assert!(told.contains("begins with segment 00000001") && told.contains("Put those segments back"), "{told}");
+    close(&log);
+}
