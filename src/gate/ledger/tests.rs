@@ -227,6 +227,9 @@ fn segments_that_were_moved_away_are_counted_by_the_summary_or_nothing_is_served
     assert_eq!(calls(&open(&log)), 30);
     fs::remove_file(bench.path().join("ledger.json")).unwrap();
     let told = refusal(&log);
-    assert!(told.contains("begins with segment 00000001") && told.contains("Put those segments back"), "{told}");
+    assert!(
+        told.contains("begins with segment 00000001") && told.contains("Put those segments back"),
+        "{told}"
+    );
     close(&log);
 }
