@@ -9,8 +9,8 @@ use chancery::domain::ids::SessionId;
 use chancery::domain::principal::Principal;
 use chancery::domain::revision::Revision;
 use chancery::policy::{
-    Action, ArgumentRules, Breaches, Catalogue, Engine, InputRule, Meaning, PolicySources, Query, SessionFacts, State,
-    ToolDefinition,
+    Action, ArgumentRules, Breaches, Catalogue, Engine, InputRule, Listed, Meaning, PolicySources, Query, SessionFacts,
+    State, ToolDefinition,
 };
 use libfuzzer_sys::fuzz_target;
 

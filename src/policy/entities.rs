@@ -251,7 +251,11 @@ pub(super) fn server_entity(name: &str) -> Option<Entity> {
 
 /// A prompt or a resource of a server: its id is `<server>/<name>`.
 pub(super) fn member_entity(ty: &EntityTypeName, server: &str, key: &str, name: &str) -> Option<Entity> {
-    named(ty, &format!("{server}/{name}"), key, name, [uid(&TYPES.server, server)])
+    let parts = if *ty == TYPES.resource { super::uri::record(name) } else { None };
+    let attributes = [(key, Some(Expr::new_string(name.to_owned()))), ("parts", parts)];
+    let attributes = attributes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let parents = HashSet::from([uid(&TYPES.server, server)]);
+    Entity::new(uid(ty, &format!("{server}/{name}")), attributes.collect(), parents).ok()
 }
 
 fn named<const N: usize>(

@@ -43,10 +43,12 @@ pub(super) fn lint(engine: &Engine) -> Vec<Warning> {
             .collect();
         for Test { path, like } in tests {
             let names: Vec<&str> = path.iter().map(String::as_str).collect();
-            let Some((message, help)) = tools.iter().find_map(|tool| told(tool, &names, like)) else {
-                continue;
+            let told = match names.is_empty() {
+                true => Some(told_of_resource(like)),
+                false => tools.iter().find_map(|tool| told(tool, &names, like)),
             };
-            let dotted = names.join(".");
+            let Some((message, help)) = told else { continue };
+            let dotted = if names.is_empty() { "resource.uri".to_owned() } else { names.join(".") };
             let span = find_in(statement.text, &dotted).unwrap_or((0, statement.text.len()));
             found.push(PolicyDiagnostic {
                 severity: Severity::Warning,
@@ -92,7 +94,7 @@ fn disguised(engine: &Engine) -> Vec<Warning> {
 /// A comparison of a text in the input with a pattern or a literal.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Test {
-    /// The names below `context.input`.
+    /// The names below `context.input`; none for `resource.uri`.
     path: Vec<String>,
     /// Whether with a pattern.
     like: bool,
@@ -131,6 +133,15 @@ fn told(tool: &ToolEntry, names: &[&str], like: bool) -> Option<(String, String)
     ))
 }
 
+fn told_of_resource(like: bool) -> (String, String) {
+    let what = if like { "`like`" } else { "`==`" };
+    let example = "`file:///public/../secret` begins with `file:///public/` too";
+    (
+        format!("{what} on the text of `resource.uri`: {example}"),
+        "write `resource has parts && resource.parts.path like …`, after `unless` in a `forbid`".to_owned(),
+    )
+}
+
 /// The words of a name: `fileName`, `file_name` and `file-name` have two.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -162,6 +173,10 @@ fn visit(node: &Value, forbid: bool, tests: &mut BTreeSet<Test>) {
         Value::Object(members) => {
             for (key, value) in members {
                 let sides = [value.get("left"), value.get("right")];
+                let resource = sides.into_iter().flatten().any(is_resource_uri);
+                if resource && (key == "like" || forbid && matches!(key.as_str(), "==" | "!=")) {
+                    tests.insert(Test { path: Vec::new(), like: key == "like" });
+                }
                 let read = match key.as_str() {
                     "like" => sides.first().copied().flatten().and_then(path_of),
                     "==" | "!=" if forbid => sides.into_iter().flatten().find_map(path_of),
@@ -174,6 +189,14 @@ fn visit(node: &Value, forbid: bool, tests: &mut BTreeSet<Test>) {
         Value::Array(items) => items.iter().for_each(|item| visit(item, forbid, tests)),
         _ => {}
     }
+}
+
+/// Whether the expression is `resource.uri`.
+fn is_resource_uri(node: &Value) -> bool {
+    node.get(".").is_some_and(|access| {
+        access.get("attr").is_some_and(|attr| attr == "uri")
+            && access.get("left").and_then(|left| left.get("Var")).is_some_and(|var| var == "resource")
+    })
 }
 
 /// The names below `context.input` that the expression reads.

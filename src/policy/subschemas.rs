@@ -53,6 +53,8 @@ const IN_PLACE: [&str; 10] = [
     "dependencies",
     "propertyNames",
 ];
+/// Keywords that depend on what the schemas beside them have looked at.
+const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 /// More than any count.
 const ENDLESS: u64 = u64::MAX;
 /// Longer than any way.
@@ -304,11 +306,13 @@ impl<'a> Targets<'a> {
         }
         self.known.insert(key, None);
         let (mut count, mut way) = (1 + own(schema), 0);
+        // To know what is not evaluated yet the validator asks each schema for the same value again, at every level.
+        let again = if UNEVALUATED.iter().any(|key| schema.get(*key).is_some()) { 3 } else { 1 };
         let inner = children(schema).into_iter().filter(|(_, in_place)| all || *in_place);
         let inner: Vec<&Value> = inner.map(|(child, _)| child).chain(self.of(schema)).collect();
         for next in inner {
             let (more, further) = self.count(next, all, depth + 1);
-            count = count.saturating_add(more);
+            count = count.saturating_add(more.saturating_mul(again));
             way = way.max(further.saturating_add(1));
         }
         if way > MAX_WAY {

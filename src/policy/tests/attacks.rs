@@ -302,3 +302,44 @@ fn paths_of_a_corpus_lead_where_every_other_reader_goes_or_nowhere() {
     }
     assert!(read > 200 && read < corpus.len(), "{read} of {}", corpus.len());
 }
+
+#[test]
+fn a_resource_is_no_other_for_being_spelt_with_steps_or_escapes() {
+    let policies = r#"
+        permit (principal, action == Mcp::Action::"resources/read", resource)
+          when { resource has parts && resource.parts.scheme == "file" && resource.parts.path like "/public/*" };
+        forbid (principal, action == Mcp::Action::"resources/read", resource)
+          unless { resource has parts && !(resource.parts.path like "*/private/*") };"#;
+    let engine = engine(policies, &reference());
+    for (uri, expected) in [
+        ("file:///public/a", "allow"),
+        ("FILE:///public/./a", "allow"),
+        ("file:///public/../secret", "not_permitted"),
+        ("file:///public/%2e%2e/secret", "not_permitted"),
+        ("file:///public/private/a", "forbidden"),
+        ("file:///public/%70rivate/a", "forbidden"),
+        ("file:///public/..%2fsecret", "forbidden"),
+        ("file:///public//private/a", "forbidden"),
+        ("file:////public/a", "forbidden"),
+        ("file://public/a", "not_permitted"),
+        ("/public/a", "forbidden"),
+        ("", "forbidden"),
+    ] {
+        assert_eq!(
+            effect(&method(&engine, "resources/read", Some(uri), Direction::Client)),
+            expected,
+            "{uri}"
+        );
+    }
+    let session = engine.session_principal(&facts("filesystem"));
+    for template in ["file:///public/{name}", "file:///{path}", "file:///public/../{x}"] {
+        let shown = engine.could_be_permitted(&session, Listed::Template(template), NOW, &State::default());
+        assert!(shown, "{template}");
+    }
+    let raw = r#"permit (principal, action == Mcp::Action::"resources/read", resource)
+          when { resource.uri like "file:///public/*" };
+        forbid (principal, action == Mcp::Action::"resources/read", resource) when { resource.uri == "file:///x" };
+        permit (principal, action == Mcp::Action::"resources/read", resource) when { resource.uri == "file:///x" };"#;
+    let told = lines(&super::engine(raw, &reference()).lint());
+    assert_eq!(told.matches("on the text of `resource.uri`").count(), 2, "{told}");
+}

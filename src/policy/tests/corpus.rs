@@ -13,6 +13,7 @@ fn corpus() -> Catalogue {
     for (server, list) in [
         ("memory", include_str!("../../../tests/vectors/tools/server-memory.json")),
         ("thinking", include_str!("../../../tests/vectors/tools/server-sequential-thinking.json")),
+        ("sdk", include_str!("../../../tests/vectors/tools/typescript-sdk-examples.json")),
         ("constructed", include_str!("../../../tests/vectors/tools/constructed.json")),
     ] {
         catalogue.servers.insert(name(server), tools(list));

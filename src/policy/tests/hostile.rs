@@ -188,3 +188,29 @@ fn a_misspelt_name_is_held_against_long_names_of_many_tools_quickly() {
         }
     });
 }
+
+#[test]
+fn what_is_not_evaluated_yet_is_not_asked_for_at_every_level_anew() {
+    for (what, body) in [
+        ("any", r#"{"anyOf":[R],"unevaluatedProperties":false}"#),
+        ("one", r#"{"oneOf":[R],"unevaluatedProperties":{"type":"string"}}"#),
+        ("all", r#"{"allOf":[R],"unevaluatedProperties":false}"#),
+        ("if", r#"{"if":R,"then":R,"unevaluatedProperties":false}"#),
+        ("dependent", r#"{"dependentSchemas":{"x":R},"unevaluatedProperties":false}"#),
+        ("items", r#"{"anyOf":[R],"unevaluatedItems":false}"#),
+    ] {
+        // The way is no longer than `MAX_IN_PLACE`, and without the keyword the cost is small.
+        for levels in [10, 12, 20] {
+            let schema =
+                chain(levels, |next| body.replace('R', next), r#"{"properties":{"x":{"type":"integer"}}}"#);
+            for arguments in [r#"{"x":{"x":1}}"#, r#"{"x":{"x":"s","y":1}}"#, r#"{"x":[1,2]}"#] {
+                let _verdict = checked(&format!("{what} {levels}"), &schema, arguments);
+            }
+        }
+    }
+    // One at the top of many is what schemas have.
+    let schema = r#"{"type":"object","properties":{"x":{"allOf":[{"properties":{"a":{"type":"integer"}}},
+        {"anyOf":[{"properties":{"b":{"type":"integer"}}},{"properties":{"c":true}}]}],"unevaluatedProperties":false}}}"#;
+    assert_eq!(checked("usual", schema, r#"{"x":{"a":1,"c":2}}"#), Verdict::Fits);
+    assert!(matches!(checked("usual", schema, r#"{"x":{"a":1,"d":2}}"#), Verdict::Breach(_)));
+}
