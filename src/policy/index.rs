@@ -72,6 +72,8 @@ pub(super) struct Slice {
     pub(super) enforced: PolicySet,
     /// Those that are only recorded, permits and forbids apart: a forbid must not hide what a permit would do.
     pub(super) shadow: [PolicySet; 2],
+    /// Whether a permit is among those that count.
+    pub(super) permits: bool,
     /// What any of them can observe.
     pub(super) observed: Observed,
 }
@@ -226,6 +228,7 @@ impl Slice {
             (Some(enforced), Some(permits), Some(forbids)) => Self {
                 enforced,
                 shadow: [permits, forbids],
+                permits: chosen().any(|compiled| !compiled.shadow && !compiled.forbid),
                 observed: Observed::by(chosen().map(|compiled| &compiled.reads)),
             },
             // Denies everything.

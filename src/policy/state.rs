@@ -95,6 +95,14 @@ impl StateReads {
     }
 }
 
+/// What the digest of a decision's input calls the counters, in the order of [`Calls::each`]: of all, of the server, of
+/// the tool.
+const USAGE: [[&str; 4]; 3] = [
+    ["usage.calls", "usage.minute", "usage.hour", "usage.day"],
+    ["usage.server.calls", "usage.server.minute", "usage.server.hour", "usage.server.day"],
+    ["usage.tool.calls", "usage.tool.minute", "usage.tool.hour", "usage.tool.day"],
+];
+
 impl State {
     /// The members of `principal.session` that change. `None` can't happen.
     pub(super) fn session(&self, age: i64) -> Option<[(String, Expr); 4]> {
@@ -131,12 +139,9 @@ impl State {
     pub(super) fn members(&self, mut member: impl FnMut(&str, &str)) {
         member("session.calls", &self.session_calls.to_string());
         member("session.tool.calls", &self.session_tool.to_string());
-        for (part, calls) in
-            [("usage", &self.all), ("usage.server", &self.server), ("usage.tool", &self.tool)]
-        {
-            for (key, value) in calls.each() {
-                member(&format!("{part}.{key}"), &value.to_string());
-            }
+        let all = USAGE.iter().zip([&self.all, &self.server, &self.tool]);
+        for (name, (_, value)) in all.flat_map(|(names, calls)| names.iter().zip(calls.each())) {
+            member(name, &value.to_string());
         }
         member("utcOffset", &self.utc_offset.to_string());
         for label in &self.session_labels {

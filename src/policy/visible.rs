@@ -50,11 +50,14 @@ pub(super) fn could_be_permitted(
         }
     };
     let Ok(target) = Target::of(engine, session, action) else { return false };
+    let slice = target.slice(engine);
+    if !slice.permits {
+        return false;
+    }
     let Some(context) = context(session, target.tool.is_some()) else { return true };
     let request =
         Request::new(target.principal.clone(), target.action.clone(), target.resource.clone(), context, None);
     let Ok(request) = request else { return true };
-    let slice = target.slice(engine);
     let Some(entities) = target.entities(now, state, slice.observed) else { return false };
     let response = Authorizer::new().is_authorized_partial(&request, &slice.enforced, &entities);
     possible(engine, &response, &|_open| Truth::OPEN)
