@@ -29,6 +29,7 @@ mod mtls;
 mod mtls_admission;
 mod mtls_revocation;
 mod oidc;
+mod paged;
 mod pinning;
 mod policy;
 mod policy_authors;
