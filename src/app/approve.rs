@@ -53,17 +53,24 @@ pub async fn live(config: &Config) -> Result<BTreeMap<ServerName, Vec<ToolDefini
     Ok(found)
 }
 
+/// What is approved for each configured server on disk, where something is; nothing is asked.
+///
+/// # Errors
+/// The lock file can't be used.
+pub fn on_disk(config: &Config) -> Result<BTreeMap<ServerName, Vec<ToolDefinition>>, StartError> {
+    match approved(&config.servers, &config.pins, &Shown::below(&config.state_dir)) {
+        Err(error) if error.is_missing() => Ok(BTreeMap::new()),
+        found => Ok(found?),
+    }
+}
+
 /// What is approved for every configured server, and what it shows. A lock file that is not there yet has no tools.
 ///
 /// # Errors
 /// A server can't be asked, the lock file can't be used.
 pub async fn standings(config: &Config) -> Result<Vec<Standing>, StartError> {
     let live = live(config).await?;
-    let shown = Shown::below(&config.state_dir);
-    let mut approved = match approved(&config.servers, &config.pins, &shown) {
-        Err(error) if error.is_missing() => BTreeMap::new(),
-        found => found?,
-    };
+    let mut approved = on_disk(config)?;
     let standing = |(server, live): (ServerName, Vec<ToolDefinition>)| Standing {
         pin: config.pins.of(&server),
         approved: approved.remove(&server).unwrap_or_default(),

@@ -9,6 +9,10 @@ const LAUNCHERS: [&str; 19] = [
 ];
 /// Launchers' own words.
 const SUBCOMMANDS: [&str; 6] = ["exec", "dlx", "run", "x", "tool", "start"];
+/// What the file that starts a package is called: its name is that of a directory above.
+const ENTRIES: [&str; 6] = ["index", "main", "__main__", "cli", "server", "app"];
+/// Directories of a package that have no name of its own.
+const PARTS: [&str; 8] = ["dist", "build", "src", "lib", "out", "bin", "js", "."];
 /// What server packages are called besides what they do.
 const AFFIXES: [&str; 3] = ["mcp", "server", "modelcontextprotocol"];
 
@@ -22,7 +26,7 @@ fn telling_name(command: &[String]) -> Option<ServerName> {
     let mut words = command.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     let program = basename(words.next()?);
     let named = match LAUNCHERS.contains(&program) {
-        true => basename(words.find(|word| !SUBCOMMANDS.contains(word) && !word.contains('='))?),
+        true => package(words.find(|word| !SUBCOMMANDS.contains(word) && !word.contains('='))?),
         false => program,
     };
     let named = named.split('@').next().unwrap_or(named);
@@ -37,6 +41,18 @@ fn telling_name(command: &[String]) -> Option<ServerName> {
     let name = if telling.is_empty() { parts.join("-") } else { telling.join("-") };
     let name: String = name.chars().take(64).collect();
     name.parse().ok()
+}
+
+/// The last segment of a path that tells something: `server-git` of `server-git/dist/index.js`.
+fn package(path: &str) -> &str {
+    let last = basename(path);
+    let stem = last.split('.').next().unwrap_or(last);
+    if !ENTRIES.contains(&stem) {
+        return last;
+    }
+    let above = path.trim_end_matches('/').rsplit('/').skip(1);
+    let mut above = above.map(|part| part.trim_start_matches('@'));
+    above.find(|part| !part.is_empty() && *part != ".." && !PARTS.contains(part)).unwrap_or(last)
 }
 
 /// The last segment of a path or package name.
@@ -55,7 +71,14 @@ mod tests {
             ("npx --yes @modelcontextprotocol/server-everything@2026.1.1 stdio", Some("everything")),
             ("uvx mcp-server-git --repository .", Some("git")),
             ("python -m mcp_server_time", Some("time")),
-            ("node /srv/dist/index.js", Some("index")),
+            (
+                "node node_modules/@modelcontextprotocol/server-filesystem/dist/index.js /data",
+                Some("filesystem"),
+            ),
+            ("npx @acme/server", Some("acme")),
+            ("node dist/index.js", Some("index")),
+            ("node ../index.js", Some("index")),
+            ("python /srv/mcp-weather/src/main.py", Some("weather")),
             ("docker run -i --rm mcp/fetch", Some("fetch")),
             ("./bin/Weather_Server.py", Some("weather")),
             ("/usr/bin/chancery demo-server", Some("chancery")),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use time::macros::format_description;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::server::AdminSocket;
@@ -29,14 +30,15 @@ pub async fn run(
     env: &Environment,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<i32, StartError> {
-    let shutdown = signals::listen(None)
+    let (hangup, asked) = mpsc::channel(1);
+    let shutdown = signals::listen(hangup)
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
     // On a pipe there is only the parent, and its word is the kernel's.
     let peer = config.admission.peer.take().unwrap_or_default();
     config.admission = admission::Config { peer: Some(peer), ..admission::Config::default() };
     let name = server.name.clone();
     config.servers = [(name.clone(), server)].into();
-    // It lives as long as its client, and the command line has the last word on it.
+    // It lives as long as its client, and the command line has the last word on it: policies are read anew, not this.
     config.file = None;
     let limits = config.limits.clone();
     // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
@@ -61,7 +63,8 @@ pub async fn run(
         tell(FORGETS);
     }
     let connector = prepared.connectors.remove(&name);
-    let Some(core) = shutdown.run_until_cancelled(build::core(&config, prepared, env, None, tell)).await
+    let Some(core) =
+        shutdown.run_until_cancelled(build::core(&config, prepared, env, Some(asked), tell)).await
     else {
         return Ok(0);
     };

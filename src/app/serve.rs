@@ -29,7 +29,7 @@ pub async fn serve(
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<(), StartError> {
     let (hung_up, hangup) = mpsc::channel(1);
-    let shutdown = signals::listen(Some(hung_up))
+    let shutdown = signals::listen(hung_up)
         .map_err(|source| StartError::System { what: "signals can't be listened to", source })?;
     // A tool server or a SPIRE agent may be waited for; whoever asks for the end does not wait with us.
     let Some(prepared) = shutdown.run_until_cancelled(prepare::prepare(&config, env)).await else {

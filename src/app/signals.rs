@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once. SIGHUP has a gateway that serves read
-//! its files anew; under `run` it says that the terminal is gone, and is one of the others.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once. SIGHUP has the files read anew: under
+//! `run` too, where a terminal that goes takes the client with it, and with the client goes the pipe.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -31,12 +31,12 @@ fn weigh(first: &mut Option<Instant>, now: Instant) -> Meaning {
     }
 }
 
-/// Begins to listen; each SIGHUP is a message to `hangup`, where there is one. The token is cancelled by the first signal. The second, unless it follows at once, exits with 128 and its number, as a
-/// shell reports it, without waiting for anything.
+/// Begins to listen; each SIGHUP is a message to `hangup`. The token is cancelled by the first signal. The second, unless
+/// it follows at once, exits with 128 and its number, as a shell reports it, without waiting for anything.
 ///
 /// # Errors
 /// When the handlers can't be installed.
-pub(super) fn listen(hangup: Option<mpsc::Sender<()>>) -> io::Result<CancellationToken> {
+pub(super) fn listen(hangup: mpsc::Sender<()>) -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut gone = signal(SignalKind::hangup())?;
@@ -49,12 +49,9 @@ pub(super) fn listen(hangup: Option<mpsc::Sender<()>>) -> io::Result<Cancellatio
                 _ = terminate.recv() => 15,
                 _ = interrupt.recv() => 2,
                 _ = gone.recv() => {
-                    if let Some(hangup) = &hangup {
-                        // Full means that a look is asked for already.
-                        let _ = hangup.try_send(());
-                        continue;
-                    }
-                    1
+                    // Full means that a look is asked for already.
+                    let _ = hangup.try_send(());
+                    continue;
                 }
             };
             match weigh(&mut first, Instant::now()) {

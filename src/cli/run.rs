@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::inputs::Inputs;
 use super::report::{chain, start};
 use super::{Exit, Failure, block_on};
 use crate::app;
@@ -18,10 +19,12 @@ use crate::telemetry::subscriber;
     \"--policies\", \"./policies\", \"--\", \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"./data\"]"
 )]
 pub(crate) struct Args {
-    /// Configuration file; without one the defaults hold.
+    /// Configuration file; without one the defaults hold. What it says of a server of this name (its `inputs`, its
+    /// `arguments`, its `pin`) holds for a COMMAND too.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Policy file or directory; without any every call is refused. May be given more than once.
+    /// Policy file or directory; without any every call is refused. May be given more than once. A changed file is taken
+    /// over at once, if it is in order.
     #[arg(long, value_name = "DIR")]
     policies: Vec<PathBuf>,
     /// Directory of the attestation log; by default a new one for each run below the state directory.
@@ -30,6 +33,8 @@ pub(crate) struct Args {
     /// The server's name in policies; by default taken from the command.
     #[arg(long, visible_alias = "server")]
     name: Option<ServerName>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// The tool server's command and its arguments; without one, the server that the configuration file names
     /// (`--name` chooses among several), which may be at a URL.
     #[arg(last = true, required_unless_present = "config", value_name = "COMMAND")]
@@ -49,10 +54,14 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     if !args.policies.is_empty() {
         config.policies = args.policies;
     }
-    let server = match args.command.is_empty() {
+    let mut server = match args.command.is_empty() {
         true => configured(args.name, &mut config)?,
         false => server(args.name, args.command)?,
     };
+    if let Some(same) = config.servers.get(&server.name) {
+        server.arguments = same.arguments.clone();
+    }
+    args.inputs.extend(&mut server.arguments);
     match args.log {
         Some(dir) => config.log.dir = dir,
         None if args.config.is_none() => {

@@ -53,6 +53,11 @@ impl Pins {
     pub fn of(&self, server: &ServerName) -> Pin {
         self.servers.get(server).copied().unwrap_or(self.default)
     }
+
+    /// Whether the lock file alone approves tools of `server`.
+    pub fn is_locked(&self, server: &ServerName) -> bool {
+        self.of(server) == Pin::Lock
+    }
 }
 
 impl Resolver<'_> {

@@ -6,7 +6,7 @@ use crate::attest::Receipt;
 use crate::domain::decision::{Effect, PolicyRef, Ruling};
 use crate::domain::ids::DecisionId;
 use crate::domain::refusal::DenyReason;
-use crate::policy::Action;
+use crate::policy::{Action, is_gateway_check};
 
 use super::decide::Matter;
 use super::session::Shared;
@@ -55,6 +55,21 @@ pub(super) fn decided(shared: &Shared, matter: &Matter<'_>, told: &Decided<'_>) 
         flips(shared, told.decision, effect, ruling);
     }
     for failure in told.ruling.iter().flat_map(|ruling| &ruling.failures) {
+        if is_gateway_check(failure) {
+            tracing::warn!(
+                target: "chancery::policy",
+                decision = %told.decision,
+                server = %shared.route.server,
+                tool,
+                error = %failure.message,
+                "{}",
+                match failure.forbid {
+                    true => "the call is refused for its arguments",
+                    false => "the call's arguments don't fit the tool's schema",
+                }
+            );
+            continue;
+        }
         tracing::warn!(
             target: "chancery::policy",
             decision = %told.decision,

@@ -5,12 +5,15 @@
 //! can make of one value by references is counted beforehand, and the work of a call is bounded: beyond that the
 //! types alone are checked, or the call does not fit.
 
+use std::sync::OnceLock;
+
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use super::input::InputError;
 use super::json::Json;
 use super::number::{Integer, integer};
+use super::places::Places;
 use super::subschemas::{Plain, cost, expansion, plain, referred};
 
 /// Most schemas that one value may meet at one place.
@@ -32,8 +35,9 @@ pub(super) struct Checker {
     cost: u64,
     /// The most patterns that a text may meet.
     patterns: u64,
-    /// Whether the validator may be asked for the place of a breach.
-    finds_places: bool,
+    /// The schema, where the validator may not be asked for the place of a breach, and what finds it then: made when it
+    /// is first needed.
+    winding: Option<(Value, OnceLock<Option<Places>>)>,
     /// What is not checked, and why.
     pub(super) unchecked: Vec<Unchecked>,
 }
@@ -76,7 +80,8 @@ impl Checker {
             };
             unchecked = vec![Unchecked { pointer: String::new(), why }];
         }
-        Self { validator, cost, patterns, finds_places: expansion(&value) <= MAX_EXPANSION, unchecked }
+        let winding = expansion(&value) > MAX_EXPANSION;
+        Self { validator, cost, patterns, winding: winding.then(|| (value, OnceLock::new())), unchecked }
     }
 
     /// Whether `arguments` fit.
@@ -92,8 +97,15 @@ impl Checker {
         if validator.is_valid(&value) {
             return Verdict::Fits;
         }
-        if !self.finds_places {
-            return breach(String::new(), "does not fit the tool's schema");
+        if let Some((schema, places)) = &self.winding {
+            // Each step down asks again.
+            let room = self.cost.saturating_mul(values) <= MAX_WORK / 64;
+            let places = places.get_or_init(|| {
+                drafts(schema).into_iter().find_map(|draft| Places::new(schema.clone(), &options(draft)))
+            });
+            let place = places.as_ref().filter(|_| room).map(|places| places.find(&value));
+            let pointer = place.unwrap_or_default().chars().take(200).collect();
+            return breach(pointer, "does not fit the tool's schema");
         }
         match validator.validate(&value) {
             Ok(()) => breach(String::new(), "does not fit the tool's schema"),
@@ -117,13 +129,17 @@ fn bytes(json: &Json<'_>) -> u64 {
     }
 }
 
-fn build(schema: &Value) -> Option<Validator> {
-    let drafts = match schema.get("$schema") {
+/// The drafts that a schema may be written in.
+fn drafts(schema: &Value) -> Vec<Option<Draft>> {
+    match schema.get("$schema") {
         Some(_) => vec![None],
         // Without a word on it, the current revision or what many still write.
         None => vec![Some(Draft::Draft202012), Some(Draft::Draft7), Some(Draft::Draft4)],
-    };
-    drafts.into_iter().find_map(|draft| options(draft).build(schema).ok())
+    }
+}
+
+fn build(schema: &Value) -> Option<Validator> {
+    drafts(schema).into_iter().find_map(|draft| options(draft).build(schema).ok())
 }
 
 fn options(draft: Option<Draft>) -> jsonschema::ValidationOptions<'static> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::domain::decision::{Label, PolicyRef};
 use crate::domain::digest::Sha256Digest;
 
+use super::advice::advised;
 use super::catalogue::Catalogue;
 use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
 use super::engine::{Compiled, Engine};
@@ -46,7 +47,7 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
         .flat_map(|verdict| &verdict.stubs)
         .map(|(id, s)| (id.as_str(), s.as_deref()))
         .collect();
-    if !validate(&with_stubs(&schema_text, stubs), &parsed, &checked, &mut findings) {
+    if !validate(&with_stubs(&schema_text, stubs), &parsed, &checked, &inputs, &mut findings) {
         // The names and types in it are quoted by construction; a property test holds that against hostile ones.
         findings.whole("the schema that was generated from the known tools is not valid Cedar");
         return Err(findings.0);
@@ -107,6 +108,13 @@ impl Findings {
         }
     }
 
+    /// Says of the finding that was added last what to do about it.
+    pub(super) fn helped(&mut self, help: Option<String>) {
+        if let Some(last) = self.0.last_mut() {
+            last.help = help;
+        }
+    }
+
     pub(super) fn whole(&mut self, message: &str) {
         self.warn(message.to_owned());
         if let Some(last) = self.0.last_mut() {
@@ -160,6 +168,16 @@ impl<'a> Parsed<'a> {
             forbid: self.policy.effect() == cedar_policy::Effect::Forbid,
             policy: self.policy,
         }
+    }
+}
+
+impl PolicySources {
+    /// What can't be read as Cedar, with its place; nothing is validated.
+    pub fn unreadable(&self) -> Vec<PolicyDiagnostic> {
+        let mut findings = Findings::default();
+        let _parsed = parse(self, &mut findings);
+        findings.0.retain(|finding| finding.severity == Severity::Error);
+        findings.0
     }
 }
 
@@ -245,5 +263,8 @@ pub(super) fn report(
         message = format!("{message}: {text}");
     }
     let help = error.help().map(|help| help.to_string().replace("for policy `", "policy `"));
+    let pointed =
+        span.and_then(|(at_byte, length)| at.text.get(at_byte..at_byte + length)).unwrap_or_default();
+    let (message, help) = advised(message, help, pointed);
     findings.add(severity, at, span, policy, message, help);
 }

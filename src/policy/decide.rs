@@ -286,9 +286,17 @@ pub(super) fn describe(error: &EvaluationError) -> &'static str {
     }
 }
 
-/// Stands for the gateway's own check where no policy is at fault.
+/// Stands for the gateway's own check of arguments, where no policy is at fault.
+const GATEWAY_CHECK: &str = "chancery:input";
+
 fn gateway_check() -> PolicyRef {
-    PolicyRef { id: "chancery:input".into(), digest: Sha256Digest::of(b"chancery:input"), reason: None }
+    let digest = Sha256Digest::of(GATEWAY_CHECK.as_bytes());
+    PolicyRef { id: GATEWAY_CHECK.into(), digest, reason: None }
+}
+
+/// Whether a failure is not a policy's: the gateway's own check of a call's arguments found it.
+pub fn is_gateway_check(failure: &PolicyFailure) -> bool {
+    failure.policy.digest == gateway_check().digest
 }
 
 fn denied(reason: DenyReason, input_digest: Sha256Digest) -> Ruling {

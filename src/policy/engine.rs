@@ -162,9 +162,12 @@ impl Engine {
         &self.catalogue
     }
 
-    /// What an author should know of policies that are valid: tests of text that can be spelt in several ways.
+    /// What an author should know of policies that are valid: tests of text that can be spelt in several ways, and of
+    /// what is never there.
     pub fn lint(&self) -> Vec<Warning> {
-        super::lint::lint(self)
+        let mut found = super::lint::lint(self);
+        found.extend(super::never::never(self));
+        found
     }
 
     /// Whether there is no policy at all; then everything is denied.
@@ -229,6 +232,11 @@ impl Engine {
     /// The tools, as `<server>/<tool>`, that no policy could permit to anyone, whatever the arguments.
     pub fn unpermitted(&self) -> Vec<String> {
         redundant::unpermitted(self)
+    }
+
+    /// The ids of the policies whose scope has room for calls of the tool `<server>/<tool>`, known or not.
+    pub fn about_tool(&self, tool: &str) -> Vec<std::sync::Arc<str>> {
+        redundant::about_tool(self, tool)
     }
 
     /// What this set would have said of a request that another set decided, as far as that can be known.

@@ -16,6 +16,7 @@ use crate::domain::digest::Sha256Digest;
 use super::clauses::{clauses, reads};
 use super::decide::{Asked, arguments, decide, describe};
 use super::engine::Engine;
+use super::hint::hint;
 use super::observed::Observed;
 use super::query::Query;
 use super::sources::{PolicySources, Statement};
@@ -52,6 +53,10 @@ pub struct Explanation {
     pub considered: Vec<Considered>,
     /// How many others there are.
     pub others: usize,
+    /// Whether policies were asked at all.
+    pub asked: bool,
+    /// What may be wrong with the request itself: a name that nothing has, and the one that was probably meant.
+    pub hint: Option<String>,
 }
 
 /// A policy that is about the action.
@@ -174,7 +179,14 @@ pub(super) fn places(engine: &Engine) -> Vec<PolicyPlace> {
 pub(super) fn explain(engine: &Engine, query: &Query<'_>) -> Explanation {
     let ruling = decide(engine, query);
     let all = engine.policies.len();
-    let none = Explanation { ruling: ruling.clone(), considered: Vec::new(), others: all };
+    let hint = hint(engine, query);
+    let none = Explanation {
+        ruling: ruling.clone(),
+        considered: Vec::new(),
+        others: all,
+        asked: false,
+        hint: hint.clone(),
+    };
     let target = Target::of(engine, query.session, query.action);
     let Ok(target) = target else { return none };
     let Ok(asked) = Asked::new(query, &target, arguments(query), Observed::ALL) else { return none };
@@ -197,7 +209,7 @@ pub(super) fn explain(engine: &Engine, query: &Query<'_>) -> Explanation {
         considered.push(Considered { place, outcome, clauses });
     }
     let others = all - considered.len();
-    Explanation { ruling, considered, others }
+    Explanation { ruling, considered, others, asked: all > 0, hint }
 }
 
 /// What Cedar says of the policy alone.

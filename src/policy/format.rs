@@ -1,6 +1,6 @@
 //! Policy files in the layout of Cedar's own formatter, with nothing lost.
 
-use cedar_policy::PolicySet;
+use cedar_policy::{PolicySet, SchemaFragment};
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
 /// Why a text can't be laid out.
@@ -44,6 +44,18 @@ pub fn laid_out(text: &str, width: usize) -> Result<String, FormatError> {
         return Err(FormatError::Lossy("a comment"));
     }
     Ok(out)
+}
+
+/// A schema's text in Cedar's JSON form, ending in a newline.
+///
+/// # Errors
+/// If it is no schema.
+pub fn schema_json(text: &str) -> Result<String, FormatError> {
+    let invalid = |error: &dyn std::fmt::Display| FormatError::Invalid(error.to_string());
+    let (fragment, _warnings) =
+        SchemaFragment::from_cedarschema_str(text).map_err(|error| invalid(&error))?;
+    let value = fragment.to_json_value().map_err(|error| invalid(&error))?;
+    Ok(format!("{value:#}\n"))
 }
 
 fn only_comments(text: &str) -> bool {

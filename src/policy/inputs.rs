@@ -10,6 +10,7 @@ use super::catalogue::{Catalogue, ToolDefinition};
 use super::compile::{Findings, Parsed};
 use super::engine::ToolEntry;
 use super::entities::{TYPES, server_entity, tool_entity, uid};
+use super::names::nearest;
 use super::reads::Reads;
 use super::rules::Breaches;
 use super::types::{Record, RuleUse};
@@ -57,6 +58,10 @@ pub(super) fn typed<'a>(catalogue: &'a Catalogue, findings: &mut Findings) -> In
             if !used.matched {
                 findings
                     .warn(format!("`servers.{server}.inputs.{meaning}`: no tool has the argument `{text}`"));
+                let asked = text.split_once(':').map_or(text, |(_, argument)| argument);
+                let known =
+                    own.values().flat_map(|(_, input)| &input.fields).map(|field| field.name.as_str());
+                findings.helped(nearest(asked, known).map(|near| format!("did you mean `{near}`?")));
             }
             for argument in &used.misfits {
                 findings.warn(format!(

@@ -13,6 +13,7 @@
 //!
 //! layer: L2
 
+mod advice;
 mod catalogue;
 mod changes;
 mod checker;
@@ -26,6 +27,7 @@ mod explain;
 mod format;
 mod glob;
 mod hindsight;
+mod hint;
 mod host;
 mod index;
 mod input;
@@ -40,10 +42,12 @@ mod mapper;
 mod methods;
 mod names;
 mod narrow;
+mod never;
 mod number;
 mod observed;
 mod path;
 mod pin;
+mod places;
 mod query;
 mod reachable;
 mod reads;
@@ -66,20 +70,22 @@ mod visible;
 
 pub use catalogue::{Annotations, Catalogue, DefinitionError, ToolDefinition};
 pub use changes::SetChanges;
+pub use decide::is_gateway_check;
 pub use diagnostic::{PolicyDiagnostic, Severity, Warning};
 pub use engine::{Engine, ToolEntry};
 pub use entities::{SessionEntities, SessionFacts};
 pub use explain::{Clause, Considered, Explanation, Outcome, Part, PolicyPlace, Truth};
-pub use format::{FormatError, laid_out};
+pub use format::{FormatError, laid_out, schema_json};
 pub use hindsight::{Hindsight, Recorded};
 pub use lookalikes::Lookalike;
+pub use names::nearest;
 pub use pin::Pin;
 pub use query::{Action, Direction, Listed, Query};
 pub use reachable::Provable;
 pub use rules::{ArgumentRules, Breaches, InputRule, InputRuleError, Meaning};
 pub use schema::remark;
 pub use sources::{PolicySources, SourceFile};
-pub use starter::{Starter, starter};
+pub use starter::{Starter, Who, starter};
 pub use state::{Calls, State, StateReads};
 pub use store::EngineStore;
 

@@ -6,13 +6,14 @@
 //! holds too.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use serde_json::{Value, json};
 
 use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
 use super::engine::{Compiled, Engine};
-use super::entities::TYPES;
+use super::entities::{TYPES, uid};
 use super::explain::places;
 use super::methods::METHODS;
 
@@ -108,6 +109,17 @@ pub(super) fn pointless(engine: &Engine) -> Vec<Warning> {
         });
     }
     found
+}
+
+/// See [`Engine::about_tool`].
+pub(super) fn about_tool(engine: &Engine, id: &str) -> Vec<Arc<str>> {
+    let action = ActionConstraint::Eq(uid(&TYPES.action, id));
+    let resource = ResourceConstraint::Eq(uid(&TYPES.tool, id));
+    let about = |compiled: &&Compiled| {
+        actions(&compiled.policy.action_constraint(), &action)
+            && resources(&compiled.policy.resource_constraint(), &resource)
+    };
+    engine.policies.iter().filter(about).map(|compiled| compiled.reference.id.clone()).collect()
 }
 
 /// See [`Engine::unpermitted`].

@@ -10,14 +10,17 @@ use miette::Diagnostic;
 use super::compile::{Findings, Parsed, report};
 use super::diagnostic::{PolicyDiagnostic, Severity};
 use super::index::position_of;
+use super::inputs::Inputs;
 use super::names::Verdict;
 use super::narrow::Kinds;
+use super::never::asked;
 
 /// Validates `parsed` against a schema, of which `checked` tells the names; false if that is no schema.
 pub(super) fn validate(
     schema: &str,
     parsed: &[Parsed<'_>],
     checked: &[Verdict],
+    inputs: &Inputs<'_>,
     findings: &mut Findings,
 ) -> bool {
     let Ok((fragment, _)) = SchemaFragment::from_cedarschema_str(schema) else { return false };
@@ -65,6 +68,17 @@ pub(super) fn validate(
     }
     for (id, help) in impossible {
         let Some((policy, _)) = of(id) else { continue };
+        let tools = inputs.iter().flat_map(|(server, tools)| {
+            tools.iter().map(move |(name, (_, input))| (format!("{server}/{name}"), input))
+        });
+        let tools: Vec<_> = tools.collect();
+        let never = asked(&policy.policy, tools.iter().map(|(action, input)| (action.as_str(), *input)));
+        if let Some(never) = never.into_iter().next() {
+            let span = never.place(policy.statement.text);
+            let message = format!("this policy can never apply: {}", never.message);
+            findings.add(Severity::Error, &policy.statement, span, Some(&policy.id), message, never.help);
+            continue;
+        }
         let help =
             help.unwrap_or_else(|| "no request can satisfy its scope and its conditions together".to_owned());
         let message = "this policy can never apply";

@@ -177,12 +177,14 @@ fn a_tool_redefined_after_it_was_approved_is_held_back_until_an_operator_approve
     let (code, out, err) = policy(gateway.dir.path(), &["diff", &policies, &policies, "--drift"]);
     assert_eq!(code, 1, "{err}");
     assert!(
-        out.contains("held back:\ndemo\n  + exfiltrate  new") && out.contains("~ read  changed"),
+        out.contains("denied until they are approved")
+            && out.contains("+ exfiltrate  new")
+            && out.contains("~ read  changed"),
         "{out}"
     );
     let (code, out, _) = policy(gateway.dir.path(), &["diff", &policies, &policies, "--drift", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &report["drift"]["demo"][1]["drift"]), (1, &json!("changed")), "{out}");
+    assert_eq!((code, &report["tools"]["servers"]["demo"][1]["drift"]), (1, &json!("changed")), "{out}");
 
     // The operator looks, takes one of the two, and the running gateway follows.
     let (code, out, err) = policy(gateway.dir.path(), &["approve"]);

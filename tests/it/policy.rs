@@ -46,7 +46,7 @@ fn what_init_writes_is_in_order_and_is_never_overwritten_unasked() {
     let (code, out, err) = house.policy(&["init", "--yes", "--dir", "made"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("chancery run --policies made --server files -- "), "{out}");
-    assert!(out.contains(" tools of `files` to you (uid "), "{out}");
+    assert!(out.contains(" tools of `files` to Mcp::Group::\"uid:"), "{out}");
     let file = house.dir.path().join("made/policies.cedar");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("\n@id(\"files:open\")\npermit "), "{text}");

@@ -12,7 +12,7 @@ use crate::raw::call;
 use crate::stdio::Pipe;
 
 /// A directory with policies for the server `files`, whose tools are captured.
-struct Desk {
+pub(crate) struct Desk {
     dir: TempDir,
 }
 
@@ -40,7 +40,7 @@ cases:
 "#;
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let desk = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir(desk.dir.path().join("policies")).unwrap();
         let read = r#"{"name":"read","annotations":{"readOnlyHint":true},"inputSchema":{"type":"object",
@@ -62,15 +62,23 @@ impl Desk {
         desk
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.dir.path().join(name).exists()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.dir.path().join(name), text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.dir.path().join(name)).unwrap()
     }
 
-    fn policy(&self, args: &[&str]) -> (i32, String, String) {
+    pub(crate) fn policy(&self, args: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
         command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.dir.path()).env("NO_COLOR", "1");
         command.env_remove("SPIFFE_ENDPOINT_SOCKET").arg("policy").args(args);
@@ -80,7 +88,7 @@ impl Desk {
     }
 }
 
-fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -210,7 +218,10 @@ fn what_init_writes_passes_its_own_cases_and_never_takes_their_place_unasked() {
     let server = ["--server", "files", "--", binary, "demo-server"];
     let init: Vec<&str> = ["init", "--yes", "--dir", "made"].into_iter().chain(server).collect();
     let (code, out, err) = desk.policy(&init);
-    assert!(code == 0 && out.contains("chancery policy test --policies made\n"), "{out}{err}");
+    assert!(
+        code == 0 && out.contains("chancery policy test --policies made --require-coverage\n"),
+        "{out}{err}"
+    );
     let (code, out, err) = desk.policy(&["test", "--policies", "made", "--require-coverage"]);
     assert_eq!(code, 0, "{out}{err}");
     let cases = desk.read("made/policies.cases.yaml");
@@ -244,7 +255,7 @@ fn formatting_keeps_comments_and_meaning_and_checks_without_writing() {
     assert_eq!((code, &json(&out)["changed"]), (0, &Value::Array(vec![])));
     desk.write("policies/p.cedar", "permit (");
     let (code, _, err) = desk.policy(&["format"]);
-    assert!(code == 2 && err.contains("p.cedar can't be formatted"), "{err}");
+    assert!(code == 2 && err.contains("p.cedar can't be formatted") && err.contains("p.cedar:1:"), "{err}");
     assert_eq!(desk.read("policies/p.cedar"), "permit (");
 }
 
@@ -308,6 +319,24 @@ fn a_real_logs_decisions_are_explained_and_held_against_other_policies() {
         assert!(out.contains(part), "{part}: {out}");
     }
     let arguments = r#"{"path":"a","content":"x"}"#;
+    let told = json(&run(&["explain", "--log", &log, "--decision", &id, "--json"]).1);
+    assert_eq!((&told["decision"], &told["effect"]), (&id.as_str().into(), &"deny".into()), "{told}");
+    assert_eq!(
+        (&told["policies"][0]["id"], &told["policies"][0]["line"]),
+        (&"no-write".into(), &2.into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&told["again"]["asked"], &told["again"]["why"]),
+        (&false.into(), &"no_arguments".into()),
+        "{told}"
+    );
+    let told = json(&run(&["explain", "--log", &log, "--decision", &id, "--args", arguments, "--json"]).1);
+    assert_eq!(
+        (&told["again"]["arguments"], &told["again"]["story"]["denyReason"]),
+        (&"given".into(), &"forbidden".into()),
+        "{told}"
+    );
     let (_, out, _) = run(&["explain", "--log", &log, "--decision", &id, "--args", arguments]);
     assert!(
         out.contains("can't be told") && out.contains("asked again: deny (forbidden), by `no-write`"),

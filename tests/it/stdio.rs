@@ -18,13 +18,13 @@ use crate::raw::{call, initialize};
 use crate::support::leaks::{self, Place};
 
 /// `chancery run` in front of `server`, with everything below `dir`.
-fn run(dir: &Path, policies: &str, more: &str, server: &[&str]) -> Command {
+fn run(dir: &Path, policies: &str, more: &str, words: &[&str], server: &[&str]) -> Command {
     fs::create_dir_all(dir.join("policies")).unwrap();
     fs::write(dir.join("policies/test.cedar"), policies).unwrap();
     fs::write(dir.join("chancery.yaml"), format!("log: {{ dir: log }}\npolicies: policies\n{more}\n"))
         .unwrap();
     let mut command = chancery(dir);
-    command.args(["run", "--name", "demo", "-c"]).arg(dir.join("chancery.yaml"));
+    command.args(["run", "--name", "demo", "-c"]).arg(dir.join("chancery.yaml")).args(words);
     if !server.is_empty() {
         command.arg("--").args(server);
     }
@@ -45,8 +45,13 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn start(policies: &str, more: &str, server: &[&str]) -> Self {
+        Self::start_with(policies, more, &[], server)
+    }
+
+    /// With more words on the command line.
+    pub(crate) fn start_with(policies: &str, more: &str, words: &[&str], server: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = run(dir.path(), policies, more, server);
+        let mut command = run(dir.path(), policies, more, words, server);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let said = std::thread::spawn(move || {
@@ -121,7 +126,7 @@ impl Pipe {
         );
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
@@ -162,7 +167,7 @@ async fn an_unmodified_client_works_through_run_and_what_is_forbidden_never_reac
     let [program, demo] = demo_server();
     let (root_text, record_text) = (root.display().to_string(), record.display().to_string());
     let server = [program, demo, "--root", &root_text, "--record", &record_text];
-    let command = run(dir.path(), POLICIES, "", &server);
+    let command = run(dir.path(), POLICIES, "", &[], &server);
     let (transport, _stderr) = TokioChildProcess::builder(tokio::process::Command::from(command))
         .stderr(Stdio::inherit())
         .spawn()

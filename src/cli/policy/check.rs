@@ -10,7 +10,7 @@ use super::{json, print};
 use crate::app;
 use crate::cli::report::{Finding, start};
 use crate::cli::{Exit, Failure};
-use crate::policy::{Catalogue, Engine, PolicyDiagnostic};
+use crate::policy::{Catalogue, Engine, PolicyDiagnostic, Severity};
 
 /// Arguments of `chancery policy check`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Exit with 1 for warnings too.
     #[arg(long)]
     deny_warnings: bool,
+    /// Name the tools that no policy permits, not only their number.
+    #[arg(long, short)]
+    verbose: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -57,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     for pair in &alike {
         eprintln!("chancery: {pair}");
     }
-    let warnings = findings.len();
+    let (errors, warnings) = counted(&findings);
     for finding in findings {
         eprintln!("{:?}", miette::Report::new(Finding::new(finding)));
     }
@@ -65,9 +68,26 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         let tools = catalogue.servers.values().map(Vec::len).sum();
         let tools = (!blind).then_some(tools);
         let summary = summary(engine.len(), warnings, tools);
-        print(&format!("{summary}\n{}policy set {}\n", reach(&engine, &catalogue), engine.digest()))?;
+        let reach = reach(&engine, &catalogue, args.verbose);
+        print(&format!("{summary}\n{reach}policy set {}\n", engine.digest()))?;
+    }
+    if errors > 0 {
+        eprintln!("{}", refusal(errors, warnings));
     }
     Ok(exit)
+}
+
+/// How many errors there are, and how many warnings.
+fn counted(findings: &[PolicyDiagnostic]) -> (usize, usize) {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    (errors, findings.len() - errors)
+}
+
+/// One line on a set that is refused.
+fn refusal(errors: usize, warnings: usize) -> String {
+    let several = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let warned = if warnings == 0 { String::new() } else { format!(" and {}", several(warnings, "warning")) };
+    format!("{}{warned}: a gateway would not take these policies over", several(errors, "error"))
 }
 
 /// One set and what is found in it. Where there is an engine, all findings are warnings.
@@ -110,8 +130,9 @@ fn summary(policies: usize, warnings: usize, tools: Option<usize>) -> String {
     format!("{policies}{warned}, {against}")
 }
 
-/// The tools that no policy could permit, in one line for each server.
-fn reach(engine: &Engine, catalogue: &Catalogue) -> String {
+/// The tools that no policy could permit, in one line for each server: how many, and which if that is asked for. It is no
+/// warning: most tools are not meant for anybody.
+fn reach(engine: &Engine, catalogue: &Catalogue, verbose: bool) -> String {
     let unpermitted = engine.unpermitted();
     let mut out = String::new();
     for (server, tools) in &catalogue.servers {
@@ -119,10 +140,9 @@ fn reach(engine: &Engine, catalogue: &Catalogue) -> String {
         let none: Vec<&str> = unpermitted.iter().filter_map(|tool| tool.strip_prefix(&prefix)).collect();
         if !none.is_empty() && !engine.is_empty() {
             let (count, all) = (none.len(), tools.len());
-            out.push_str(&format!(
-                "no policy permits {count} of {all} tools of `{server}`: {}\n",
-                none.join(", ")
-            ));
+            let names =
+                if verbose { format!(": {}", none.join(", ")) } else { " (--verbose names them)".to_owned() };
+            out.push_str(&format!("no policy permits {count} of {all} tools of `{server}`{names}\n"));
         }
     }
     out
@@ -132,7 +152,10 @@ fn reach(engine: &Engine, catalogue: &Catalogue) -> String {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
+    /// Whether a gateway would take it over.
     valid: bool,
+    errors: usize,
+    warnings: usize,
     policies: Option<usize>,
     policy_set: Option<String>,
     schema: Option<String>,
@@ -170,8 +193,11 @@ impl<'a> Report<'a> {
             message: &finding.message,
             help: finding.help.as_deref(),
         };
+        let (errors, warnings) = counted(findings);
         Self {
             valid: engine.is_some(),
+            errors,
+            warnings,
             policies: engine.map(Engine::len),
             policy_set: engine.map(|engine| engine.digest().to_string()),
             schema: engine.map(|engine| engine.schema_digest().to_string()),
@@ -191,6 +217,8 @@ mod tests {
         assert_eq!(summary(2, 1, Some(14)), "2 policies are in order, 1 warning, against 14 tools");
         assert_eq!(summary(1, 0, Some(1)), "1 policy is in order, against 1 tool");
         assert_eq!(summary(0, 0, Some(14)), "there are no policies, so every call is refused");
+        assert!(refusal(2, 1).starts_with("2 errors and 1 warning: "));
+        assert!(refusal(1, 0).starts_with("1 error: "));
         assert!(summary(3, 2, None).starts_with("3 policies are in order, 2 warnings, without any tools: "));
     }
 }

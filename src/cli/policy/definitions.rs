@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::given::server_at;
 use super::startable;
 use crate::app::drift::{Drifted, Place};
 use crate::attest::predicate::ToolDrift;
 use crate::cli::Failure;
-use crate::cli::run::server;
 use crate::config::{Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
 use crate::policy::{Catalogue, ToolDefinition, remark};
@@ -28,8 +28,8 @@ pub(super) struct Which {
     /// The name of the command's server in policies; by default taken from the command.
     #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
-    /// A tool server's command and its arguments, as `chancery run` has them.
-    #[arg(last = true, value_name = "COMMAND")]
+    /// A tool server's command and its arguments, as `chancery run` has them, or its URL.
+    #[arg(last = true, value_name = "COMMAND|URL")]
     command: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Which {
         let mut config = config.map_err(Failure::misuse)?;
         let all = self.command.is_empty();
         if !all {
-            let server = server(self.server, self.command)?;
+            let server = server_at(self.server, self.command)?;
             config.servers = [(server.name.clone(), server)].into();
         }
         if config.servers.is_empty() {
@@ -81,19 +81,25 @@ pub(super) struct Difference<'a> {
     places: Vec<Place>,
 }
 
-impl<'a> Differences<'a> {
-    pub(super) fn of(drifted: &'a BTreeMap<ServerName, Vec<Drifted>>, lookalikes: Vec<String>) -> Self {
+impl<'a> Difference<'a> {
+    pub(super) fn of(drifted: &'a Drifted) -> Self {
         let digest = |tool: &Option<ToolDefinition>| tool.as_ref().map(|tool| tool.digest.to_string());
-        let one = |drifted: &'a Drifted| Difference {
+        Self {
             tool: &drifted.tool,
             drift: drifted.kind(),
             before: digest(&drifted.before),
             now: digest(&drifted.now),
             places: drifted.places(),
-        };
+        }
+    }
+}
+
+impl<'a> Differences<'a> {
+    pub(super) fn of(drifted: &'a BTreeMap<ServerName, Vec<Drifted>>, lookalikes: Vec<String>) -> Self {
         let several = drifted.iter().filter(|(_, drifted)| !drifted.is_empty());
-        let servers: BTreeMap<_, Vec<_>> =
-            several.map(|(server, drifted)| (server.as_str(), drifted.iter().map(one).collect())).collect();
+        let servers: BTreeMap<_, Vec<_>> = several
+            .map(|(server, drifted)| (server.as_str(), drifted.iter().map(Difference::of).collect()))
+            .collect();
         Self { same: servers.is_empty(), servers, lookalikes }
     }
 
@@ -107,30 +113,34 @@ pub(super) fn shown(drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
     let mut text = String::new();
     for (server, drifted) in drifted.iter().filter(|(_, drifted)| !drifted.is_empty()) {
         text.push_str(&format!("{server}\n"));
-        for tool in drifted {
-            let (sign, word) = match tool.kind() {
-                ToolDrift::New => ('+', "new"),
-                ToolDrift::Changed => ('~', "changed"),
-                ToolDrift::Removed => ('-', "removed"),
-            };
-            text.push_str(&format!("  {sign} {}  {word}\n", remark(&tool.tool)));
-            if tool.kind() == ToolDrift::Removed {
-                continue;
-            }
-            let places = tool.places();
-            for Place { at, before, now } in places.iter().take(MOST_PLACES) {
-                let (at, before) = (cut(at), before.as_deref().map(cut));
-                text.push_str(&match (before, now.as_deref().map(cut)) {
-                    (Some(before), Some(now)) => format!("      {at}: {before} → {now}\n"),
-                    (Some(before), None) => format!("      {at}: {before} → (absent)\n"),
-                    (None, now) => format!("      {at}: {}\n", now.unwrap_or_default()),
-                });
-            }
-            if places.len() > MOST_PLACES {
-                let more = places.len() - MOST_PLACES;
-                text.push_str(&format!("      and {more} more places, not shown here: --json has all\n"));
-            }
-        }
+        text.extend(drifted.iter().map(tool_lines));
+    }
+    text
+}
+
+/// One tool's difference.
+pub(super) fn tool_lines(tool: &Drifted) -> String {
+    let (sign, word) = match tool.kind() {
+        ToolDrift::New => ('+', "new"),
+        ToolDrift::Changed => ('~', "changed"),
+        ToolDrift::Removed => ('-', "removed"),
+    };
+    let mut text = format!("  {sign} {}  {word}\n", remark(&tool.tool));
+    if tool.kind() == ToolDrift::Removed {
+        return text;
+    }
+    let places = tool.places();
+    for Place { at, before, now } in places.iter().take(MOST_PLACES) {
+        let (at, before) = (cut(at), before.as_deref().map(cut));
+        text.push_str(&match (before, now.as_deref().map(cut)) {
+            (Some(before), Some(now)) => format!("      {at}: {before} → {now}\n"),
+            (Some(before), None) => format!("      {at}: {before} → (absent)\n"),
+            (None, now) => format!("      {at}: {}\n", now.unwrap_or_default()),
+        });
+    }
+    if places.len() > MOST_PLACES {
+        let more = places.len() - MOST_PLACES;
+        text.push_str(&format!("      and {more} more places, not shown here: --json has all\n"));
     }
     text
 }

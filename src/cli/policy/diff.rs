@@ -1,13 +1,14 @@
 //! `chancery policy diff`: what other policies change: by their ids, in cases, and in the recorded decisions of a log.
-//! Exit code 0 when no decision flips, 1 when one does, 2 when it could not look.
+//! And which tools are not what they were. Exit code 0 when no decision flips and no tool differs, 1 when one does, 2 when
+//! it could not look.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::definitions::{self, Differences};
+use super::changed_lines::changed_lines;
+use super::drifted::{Sides, ToolsReport, compiled_for, drifted};
 use super::given::{Given, cases, compiled};
 use super::past::{Hindsights, Past, records};
 use super::story::headline;
@@ -50,7 +51,7 @@ pub(crate) struct Args {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct Report<'a> {
     /// Whether a case or a recorded decision would flip.
     flips: bool,
     added: Vec<String>,
@@ -59,11 +60,10 @@ struct Report {
     /// How many cases there are.
     cases: usize,
     flipped_cases: Vec<FlippedCase>,
+    /// How the tools differ.
+    tools: ToolsReport<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogReport>,
-    /// Tools that are not the approved ones, where that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drift: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,16 +110,17 @@ type Kind = (bool, String, String, String, String);
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let both = [args.new.clone(), args.old.clone()];
-    let catalogue = args.given.find(&both)?.catalogue;
-    let old = compiled(std::slice::from_ref(&args.old), &catalogue)?;
-    let new = compiled(std::slice::from_ref(&args.new), &catalogue)?;
+    let sides = Sides::of(&args.given, args.drift, &args.old, &args.new)?;
+    let old = compiled(std::slice::from_ref(&args.old), &sides.before)?;
+    let (new, misfits) = compiled_for(&args.new, &sides)?;
+    let differ = drifted(&sides);
     let mut files = cases(&args.cases, std::slice::from_ref(&args.new))?;
     if files.is_empty() {
         files = cases(&args.cases, std::slice::from_ref(&args.old))?;
     }
-    let log = args.log.as_ref().map(|dir| records(dir)).transpose()?;
-    let log = log.as_ref().map(|records| {
+    let past = args.log.as_ref().map(|dir| records(dir)).transpose()?;
+    let tools = ToolsReport::of(&differ, &sides, &new, &misfits, &files, past.as_ref());
+    let log = past.as_ref().map(|records| {
         let mut hindsights = Hindsights::new(records, &new);
         let mut report = LogReport { decisions: records.decisions.len(), ..LogReport::default() };
         let mut alike: BTreeMap<Kind, (usize, String)> = BTreeMap::new();
@@ -144,11 +145,6 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         }
         report
     });
-    let drifted = args.drift.then(|| args.given.drifted()).transpose()?;
-    let held = drifted.iter().flat_map(|drifted| drifted.values()).any(|drifted| !drifted.is_empty());
-    let differences = |drifted| serde_json::to_value(Differences::of(drifted, Vec::new()).servers);
-    let drift = drifted.as_ref().map(differences).transpose();
-    let drift = drift.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))?;
     let flipped_cases = flipped(&old, &new, &files);
     let changes = new.changes_since(Some(&old));
     let would = log.as_ref().is_some_and(|log| log.would_flip > 0);
@@ -162,18 +158,20 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         changed: ids(changed),
         cases: files.iter().map(|file| file.cases.len()).sum(),
         flipped_cases,
+        tools,
         log,
-        drift,
     };
-    let tools = drifted.as_ref().map(|drifted| match held {
-        true => format!(
-            "\ntools that are not the approved ones, and are held back:\n{}",
-            definitions::shown(drifted)
-        ),
-        false => "\nevery tool is as it was approved\n".to_owned(),
-    });
-    print(&if args.json { json(&report)? } else { shown(&report) + &tools.unwrap_or_default() })?;
-    Ok(if report.flips || could || held { Exit::Findings } else { Exit::Done })
+    print(&match args.json {
+        true => json(&report)?,
+        false => format!("{}{}", shown(&report, &old, &new), report.tools.text(&differ)),
+    })?;
+    Ok(if report.flips || could || !report.tools.same { Exit::Findings } else { Exit::Done })
+}
+
+/// The text of the policy with this id.
+fn source(engine: &Engine, id: &str) -> String {
+    let place = engine.places().into_iter().find(|place| *place.reference.id == *id);
+    place.and_then(|place| place.text.get(place.span).map(str::to_owned)).unwrap_or_default()
 }
 
 fn flipped(old: &Engine, new: &Engine, files: &[CaseFile]) -> Vec<FlippedCase> {
@@ -198,11 +196,14 @@ fn flipped(old: &Engine, new: &Engine, files: &[CaseFile]) -> Vec<FlippedCase> {
     found
 }
 
-fn shown(report: &Report) -> String {
+fn shown(report: &Report<'_>, old: &Engine, new: &Engine) -> String {
     let mut out = String::new();
     for (sign, ids) in [('+', &report.added), ('-', &report.removed), ('~', &report.changed)] {
         for id in ids {
             out.push_str(&format!("{sign} {id}\n"));
+            if sign == '~' {
+                out.push_str(&changed_lines(&source(old, id), &source(new, id)));
+            }
         }
     }
     if out.is_empty() {

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::given::{Given, cases, compiled};
-use super::past::{records, told};
+use super::past::records;
+use super::recorded::Told;
 use super::story::{Story, text};
 use super::verdict::{judge, request};
 use super::{json, print};
 use crate::cli::{Exit, Failure};
-use crate::config::{Case, CaseFile};
+use crate::config::{Case, CaseFile, ConfigError, Mistake};
 use crate::domain::ids::ServerName;
+use crate::policy::nearest;
 
 /// Arguments of `chancery policy explain`.
 #[derive(Debug, clap::Args)]
@@ -71,6 +74,15 @@ pub(crate) struct Args {
     given: Given,
 }
 
+/// What `--json` prints of a request.
+#[derive(Debug, Serialize)]
+struct Explained<'a> {
+    /// The request in a few words.
+    request: String,
+    #[serde(flatten)]
+    story: Story<'a>,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if let (Some(dir), Some(id)) = (&args.log, &args.decision) {
@@ -85,14 +97,16 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let found = args.given.find(&args.policies)?;
     let file = match &args.case {
         Some(name) => chosen(name, cases(&args.cases, &found.policies)?)?,
-        None => CaseFile::parse("(command line)", &asked(args, args.given.server_of(&found.catalogue))?)
-            .map_err(Failure::misuse)?,
+        None => {
+            let asked = asked(args, args.given.server_of(&found.catalogue))?;
+            CaseFile::parse("(command line)", &asked).map_err(misuse)?
+        }
     };
     let engine = compiled(&found.policies, &found.catalogue)?;
     for case in &file.cases {
         let verdict = judge(&engine, case);
         print(&match args.json {
-            true => json(&Story::of(&verdict.explanation))?,
+            true => json(&Explained { request: request(case), story: Story::of(&verdict.explanation) })?,
             false => format!("{}: {}", request(case), text(&verdict.explanation)),
         })?;
     }
@@ -107,14 +121,24 @@ fn recorded(args: &Args, dir: &Path, id: &str) -> Result<Exit, Failure> {
         return Err(Failure::misuse(miette::miette!(help = help, "the log has no decision `{id}`")));
     };
     let catalogue = args.given.find(&args.policies)?.catalogue;
-    let told = told(&records, decision, &catalogue, args.args.as_deref());
-    print(&match args.json {
-        true => json(
-            &serde_json::json!({ "decision": decision.decision_id, "effect": decision.effect, "told": told }),
-        )?,
-        false => told,
-    })?;
+    let told = Told::of(&records, decision, &catalogue, args.args.as_deref());
+    print(&if args.json { json(&told)? } else { told.text() })?;
     Ok(Exit::Done)
+}
+
+/// What is wrong with a request of the command line; its text as a case would tell nobody anything.
+fn misuse(error: ConfigError) -> Failure {
+    let told = |mistake: &Mistake| match mistake.fix() {
+        Some(fix) => Failure::misuse(miette::miette!(help = fix.to_owned(), "{mistake}")),
+        None => Failure::misuse(miette::miette!("{mistake}")),
+    };
+    match &error {
+        ConfigError::One(mistake) => told(mistake),
+        ConfigError::Many(mistakes) => {
+            mistakes.first().map_or_else(|| Failure::misuse(miette::miette!("{error}")), told)
+        }
+        _ => Failure::misuse(error),
+    }
 }
 
 /// The file with only the case of this name.
@@ -127,10 +151,11 @@ fn chosen(name: &str, files: Vec<CaseFile>) -> Result<CaseFile, Failure> {
             return Ok(file);
         }
     }
+    let near = nearest(name, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`? "));
     let help = if known.is_empty() {
         "there are no cases".to_owned()
     } else {
-        format!("there are: {}", known.join(", "))
+        format!("{}there are: {}", near.unwrap_or_default(), known.join(", "))
     };
     Err(Failure::misuse(miette::miette!(help = help, "there is no case `{name}`")))
 }
@@ -145,6 +170,10 @@ fn asked(args: &Args, server: Option<ServerName>) -> Result<String, Failure> {
     put("expect", "allow".into());
     if let Some(tool) = &args.tool {
         put("tool", tool.as_str().into());
+        // With a server that is said, a slash is the tool's own.
+        if let Some(server) = args.given.server().filter(|s| !tool.starts_with(&format!("{s}/"))) {
+            put("server", server.as_str().into());
+        }
         put("arguments", args.args.as_deref().unwrap_or("{}").into());
     }
     if let Some(method) = &args.method {

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::{json, print};
 use crate::app;
-use crate::cli::report::start;
+use crate::cli::report::{Finding, start};
 use crate::cli::{Exit, Failure};
-use crate::policy::laid_out;
+use crate::policy::{PolicySources, laid_out};
 
 /// Arguments of `chancery policy format`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut report = Report { changed: Vec::new(), unchanged: Vec::new() };
     for file in &sources.files {
         let text = laid_out(&file.text, args.width).map_err(|error| {
+            let alone = PolicySources { files: vec![file.clone()] };
+            for finding in alone.unreadable() {
+                eprintln!("{:?}", miette::Report::new(Finding::new(finding)));
+            }
             let help = "see what is wrong with `chancery policy check`";
             Failure::misuse(miette::miette!(help = help, "{} can't be formatted: {error}", file.name))
         })?;

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::live;
 use crate::app;
-use crate::app::drift::Drifted;
 use crate::app::lock::LockFile;
 use crate::app::policies::case_files;
+use crate::cli::inputs::Inputs;
 use crate::cli::report::{policies, start, with_help};
 use crate::cli::run::server;
 use crate::cli::{Failure, block_on};
 use crate::config::{CaseFile, Config, Environment, Purpose};
 use crate::domain::ids::ServerName;
-use crate::policy::{ArgumentRules, Catalogue, Engine, Provable};
+use crate::policy::{ArgumentRules, Catalogue, Engine, PolicySources, Provable};
 use crate::proxy::config::{HttpConfig, ServerConfig, ServerKind};
 
 /// The file of captured tools beside policies: a lock file, as `chancery policy lock` writes it.
@@ -32,6 +32,8 @@ pub(super) struct Given {
     /// The server's name in policies; by default taken from the command.
     #[arg(long, visible_alias = "name")]
     server: Option<ServerName>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// A tool server's command and its arguments, or its URL, to ask it for the tools that it lists now.
     #[arg(last = true, value_name = "COMMAND|URL")]
     command: Vec<String>,
@@ -53,6 +55,12 @@ pub(super) struct Found {
 impl Given {
     /// The policies, those of the command line before others, and the tools.
     pub(super) fn find(&self, asked: &[PathBuf]) -> Result<Found, Failure> {
+        let mut found = self.look(asked)?;
+        self.inputs.extend_all(&mut found.catalogue);
+        Ok(found)
+    }
+
+    fn look(&self, asked: &[PathBuf]) -> Result<Found, Failure> {
         let or = |paths: Vec<PathBuf>| if asked.is_empty() { paths } else { asked.to_vec() };
         if let Some(file) = &self.config {
             let env = Environment::process();
@@ -83,13 +91,25 @@ impl Given {
         Ok(Found { policies, shadow: Vec::new(), provable: None, catalogue })
     }
 
-    /// The tools of the configuration's servers, as they are now, that are not the approved ones.
-    pub(super) fn drifted(&self) -> Result<BTreeMap<ServerName, Vec<Drifted>>, Failure> {
-        let Some(file) = &self.config else { return Ok(BTreeMap::new()) };
-        let config = Config::load(file, Purpose::Run, &Environment::process()).map_err(Failure::misuse)?;
-        let standings = block_on(app::approve::standings(&config))?.map_err(start)?;
-        let held = standings.into_iter().filter(|standing| standing.pin.holds());
-        Ok(held.map(|standing| (standing.server.clone(), standing.drifted())).collect())
+    /// The configuration, where one is given.
+    pub(super) fn config(&self) -> Result<Option<Config>, Failure> {
+        let load = |file| Config::load(file, Purpose::Run, &Environment::process()).map_err(Failure::misuse);
+        self.config.as_deref().map(load).transpose()
+    }
+
+    /// Whether a running server is asked.
+    pub(super) fn asks(&self) -> bool {
+        !self.command.is_empty()
+    }
+
+    /// Whether a file of captured tools is named.
+    pub(super) fn captures(&self) -> bool {
+        self.tools.is_some()
+    }
+
+    /// The server that was named.
+    pub(super) fn server(&self) -> Option<&ServerName> {
+        self.server.as_ref()
     }
 
     /// The server of a command, which then is the one that requests are about.
@@ -102,7 +122,12 @@ impl Given {
 /// The server that a command line starts, or that is at its URL.
 pub(super) fn server_at(name: Option<ServerName>, command: Vec<String>) -> Result<ServerConfig, Failure> {
     let url = match command.as_slice() {
-        [only] if only.starts_with("http://") || only.starts_with("https://") => url::Url::parse(only).ok(),
+        [only] if only.starts_with("http://") || only.starts_with("https://") => {
+            Some(url::Url::parse(only).map_err(|error| {
+                let help = "write the URL of its endpoint, such as http://127.0.0.1:3001/mcp";
+                Failure::misuse(miette::miette!(help = help, "`{only}` is no URL: {error}"))
+            })?)
+        }
         _ => None,
     };
     let Some(url) = url else { return server(name, command) };
@@ -123,7 +148,7 @@ pub(super) fn beside(path: &Path) -> PathBuf {
     dir.join(TOOLS)
 }
 
-fn captured_tools(file: &Path) -> Result<Catalogue, Failure> {
+pub(super) fn captured_tools(file: &Path) -> Result<Catalogue, Failure> {
     let lock = LockFile::read(file).map_err(|error| {
         let help =
             format!("write it with `chancery policy lock --update --file {} -- COMMAND`", file.display());
@@ -132,9 +157,14 @@ fn captured_tools(file: &Path) -> Result<Catalogue, Failure> {
     Ok(Catalogue { servers: lock.servers, ..Catalogue::default() })
 }
 
+/// The policies' text.
+pub(super) fn loaded(paths: &[PathBuf]) -> Result<PolicySources, Failure> {
+    app::policies::load(paths).map_err(|error| start(error.into()))
+}
+
 /// The policies, compiled; what is wrong with them is shown. Warnings are left to `policy check`.
 pub(super) fn compiled(paths: &[PathBuf], catalogue: &Catalogue) -> Result<Engine, Failure> {
-    let sources = app::policies::load(paths).map_err(|error| start(error.into()))?;
+    let sources = loaded(paths)?;
     let (engine, _warnings) =
         Engine::compile(&sources, catalogue).map_err(|findings| Failure::misuse(policies(findings)))?;
     Ok(engine)

@@ -1,9 +1,12 @@
 //! `chancery policy`: for the authors of policies.
 
 mod approve;
+mod changed_lines;
 mod check;
 mod definitions;
 mod diff;
+mod drifted;
+mod excerpt;
 mod explain;
 mod first_cases;
 mod format;
@@ -11,10 +14,12 @@ mod given;
 mod init;
 mod lock;
 mod past;
+mod recorded;
 mod schema;
 mod story;
 mod test;
 mod verdict;
+mod who;
 
 use std::io::Write as _;
 

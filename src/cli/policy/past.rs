@@ -1,18 +1,15 @@
-//! Decisions of a log: what its record tells of one, and what other policies would have said of all.
+//! Decisions of a log: what other policies would have said of them.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::story::{excerpt, text};
 use crate::app::records::{LoggedDecision, Records, RecordsError};
 use crate::cli::Failure;
 use crate::cli::report::with_help;
 use crate::domain::clock::Timestamp;
-use crate::domain::digest::{Salt, Sha256Digest};
+use crate::domain::digest::Sha256Digest;
 use crate::domain::evidence::EvidenceKind;
-use crate::policy::{
-    Action, Catalogue, Considered, Direction, Engine, Hindsight, Outcome, Query, Recorded, SessionFacts,
-};
+use crate::policy::{Action, Direction, Engine, Hindsight, Recorded};
 
 /// The records of a log.
 pub(super) fn records(dir: &Path) -> Result<Records, Failure> {
@@ -26,7 +23,7 @@ pub(super) fn records(dir: &Path) -> Result<Records, Failure> {
 }
 
 /// What a decision asked for; none where its record does not have it whole.
-fn action(decision: &LoggedDecision) -> Option<Action<'_>> {
+pub(super) fn action(decision: &LoggedDecision) -> Option<Action<'_>> {
     let whole = |text: &str| !text.contains("… sha256:");
     if !whole(&decision.action) || !whole(&decision.resource) || decision.removed.is_some() {
         return None;
@@ -118,95 +115,4 @@ impl<'a> Hindsights<'a> {
         }
         held
     }
-}
-
-/// What the log tells of one decision, and what the policies of then make of it again, where that can be asked.
-pub(super) fn told(
-    records: &Records,
-    decision: &LoggedDecision,
-    catalogue: &Catalogue,
-    arguments: Option<&str>,
-) -> String {
-    let effect = match &decision.deny_reason {
-        Some(reason) => format!("{} ({reason})", decision.effect),
-        None => decision.effect.clone(),
-    };
-    let mut out = format!(
-        "{} at {}\n{}: {} on {}: {effect}\n",
-        decision.decision_id, decision.time, decision.principal, decision.action, decision.resource
-    );
-    for failure in &decision.failures {
-        out.push_str(&format!("  `{}`: {}\n", failure.policy.id, failure.message));
-    }
-    let Some(sources) = records.sources(&decision.policy_set) else {
-        out.push_str(&format!(
-            "its policies are not archived with the log as they were: {}\n",
-            decision.policy_set
-        ));
-        return out;
-    };
-    out.push_str(&format!("decided by policy set {}, as archived with the log\n", decision.policy_set));
-    for place in sources.places() {
-        if decision.policies.iter().any(|policy| policy.sha256 == place.reference.digest) {
-            out.push('\n');
-            out.push_str(&excerpt(&Considered { place, outcome: Outcome::Holds, clauses: Vec::new() }));
-        }
-    }
-    out.push('\n');
-    let (asked, facts) = (action(decision), records.facts(decision));
-    let (Some(asked), Some(facts)) = (asked, facts) else {
-        out.push_str("the record does not tell what was asked, so it can't be asked again\n");
-        return out;
-    };
-    let asked = match asked {
-        Action::ToolCall { name, .. } => match arguments {
-            Some(arguments) => {
-                out.push_str(
-                    "asked again with the arguments given here; whether the call had the same can't be told: the record has\n\
-                     their salted digest, and the salt is not kept\n",
-                );
-                Action::ToolCall { name, arguments: Some(arguments.as_bytes()) }
-            }
-            None => {
-                out.push_str(
-                    "conditions can't be evaluated again without the call's arguments, which are not recorded: give them with\n\
-                     --args JSON\n",
-                );
-                return out;
-            }
-        },
-        other => other,
-    };
-    let Ok((engine, _warnings)) = Engine::compile(&sources, catalogue) else {
-        out.push_str("the policies of then do not fit the tools that are known here: give those of then with --tools FILE\n");
-        return out;
-    };
-    if engine.schema_digest() != decision.schema {
-        out.push_str(
-            "the tools that are known here are not those of then; what follows may differ for that\n",
-        );
-    }
-    out.push_str(&unrecorded(decision, &facts));
-    let now = Timestamp::parse_rfc3339(&decision.time).unwrap_or(Timestamp::from_secs(0));
-    let (state, _) = decision.state();
-    let session = engine.session_principal(&facts);
-    let salt = Salt::from_bytes([0; 16]);
-    let query = Query { session: &session, action: asked, now, state: &state, salt: &salt };
-    out.push_str(&format!("asked again: {}", text(&engine.explain(&query))));
-    out
-}
-
-/// What the answer may be missing.
-fn unrecorded(decision: &LoggedDecision, facts: &SessionFacts) -> String {
-    let mut missing = Vec::new();
-    if facts.evidence == EvidenceKind::Oidc {
-        missing.push("the groups of bearer tokens");
-    }
-    if facts.evidence == EvidenceKind::Peer {
-        missing.push("the executable's path");
-    }
-    if decision.age().is_none() {
-        missing.push("counters and labels, as no policy could see them");
-    }
-    if missing.is_empty() { String::new() } else { format!("not recorded: {}\n", missing.join("; ")) }
 }

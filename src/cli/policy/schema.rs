@@ -3,11 +3,14 @@
 use super::given::Given;
 use super::print;
 use crate::cli::{Exit, Failure};
-use crate::policy::{Catalogue, Engine, PolicySources};
+use crate::policy::{Catalogue, Engine, PolicySources, schema_json};
 
 /// Arguments of `chancery policy schema`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Print it in Cedar's JSON form of schemas.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     given: Given,
 }
@@ -15,7 +18,11 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let catalogue = args.given.find(&[])?.catalogue;
-    print(&text(&catalogue)?)?;
+    let text = text(&catalogue)?;
+    print(&match args.json {
+        true => schema_json(&text).map_err(|error| Failure::runtime(miette::miette!("{error}")))?,
+        false => text,
+    })?;
     Ok(Exit::Done)
 }
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::excerpt::excerpt;
 use super::given::{Given, cases, compiled};
-use super::story::{Story, excerpt, headline};
+use super::story::{Story, headline};
 use super::verdict::{Verdict, judge, request};
 use super::{json, print};
 use crate::cli::{Exit, Failure};
@@ -62,7 +63,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         print(&json(&run.report())?)?;
         return Ok(exit);
     }
-    for (_, case, verdict) in &run.verdicts {
+    for (file, case, verdict) in &run.verdicts {
+        if let (None, Some(hint)) = (&verdict.missed, &verdict.explanation.hint) {
+            let told = format!("{}:{}: case `{}`: {hint}", file.name, case.line(), case.name);
+            eprintln!("chancery: {}", visible(&told));
+        }
         if let Some(missed) = &verdict.missed {
             eprintln!("{:?}", miette::Report::new(missed.clone()));
             let told = format!("{}: {}", request(case), headline(&verdict.explanation.ruling));
@@ -141,17 +146,21 @@ impl<'a> Run<'a> {
             name: &case.name,
             passed: verdict.missed.is_none(),
             missed: verdict.missed.as_ref().map(Mistake::to_string),
+            help: verdict.missed.as_ref().and_then(Mistake::fix),
+            request: request(case),
             listed: verdict.listed,
             decision: Story::of(&verdict.explanation),
         });
         let uncovered = self.uncovered.iter().map(|place| Uncovered {
             id: &place.reference.id,
+            effect: if place.forbid { "forbid" } else { "permit" },
             file: &place.file,
             line: place.line,
         });
         Report {
             passed: self.failed() == 0,
             cases: cases.collect(),
+            failed: self.failed(),
             coverage: Coverage { policies: self.policies, undecided: uncovered.collect() },
         }
     }
@@ -160,7 +169,10 @@ impl<'a> Run<'a> {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    /// Whether all cases passed.
     passed: bool,
+    /// How many did not.
+    failed: usize,
     cases: Vec<CaseReport<'a>>,
     coverage: Coverage<'a>,
 }
@@ -173,6 +185,10 @@ struct CaseReport<'a> {
     passed: bool,
     /// What is other than expected.
     missed: Option<String>,
+    /// What to do about it.
+    help: Option<&'a str>,
+    /// The request in a few words.
+    request: String,
     /// Whether lists show it, where that is expected.
     listed: Option<bool>,
     decision: Story<'a>,
@@ -188,6 +204,7 @@ struct Coverage<'a> {
 #[derive(Debug, Serialize)]
 struct Uncovered<'a> {
     id: &'a str,
+    effect: &'static str,
     file: &'a str,
     line: usize,
 }

@@ -4,7 +4,7 @@ use super::story::headline;
 use crate::config::{Case, CaseAction, Expect, Mistake};
 use crate::domain::decision::Effect;
 use crate::domain::digest::Salt;
-use crate::policy::{Action, Direction, Engine, Explanation, Listed, Query};
+use crate::policy::{Action, Direction, Engine, Explanation, Listed, Query, nearest};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) fn judge(engine: &Engine, case: &Case) -> Verdict {
         }
         _ => None,
     };
-    let missed = missed(case, &explanation, listed);
+    let missed = missed(engine, case, &explanation, listed);
     Verdict { explanation, listed, missed }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn request(case: &Case) -> String {
     }
 }
 
-fn missed(case: &Case, explanation: &Explanation, listed: Option<bool>) -> Option<Mistake> {
+fn missed(engine: &Engine, case: &Case, explanation: &Explanation, listed: Option<bool>) -> Option<Mistake> {
     let ruling = &explanation.ruling;
     let name = &case.name;
     let wrong = |got: &str| {
@@ -83,7 +83,8 @@ fn missed(case: &Case, explanation: &Explanation, listed: Option<bool>) -> Optio
             Expect::Listed => "listed",
             Expect::Hidden => "hidden",
         };
-        Some(case.missed(format!("case `{name}`: expected {expected}, and it is {got}"), false, None))
+        let message = format!("case `{name}`: expected {expected}, and it is {got}");
+        Some(case.missed(message, false, explanation.hint.clone()))
     };
     match (case.expect, listed) {
         (Expect::Listed | Expect::Hidden, None) => {
@@ -111,8 +112,19 @@ fn missed(case: &Case, explanation: &Explanation, listed: Option<bool>) -> Optio
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             let message =
                 format!("case `{name}`: expected by {}, and it is by {}", words(&expected), words(&by));
-            Some(case.missed(message, true, None))
+            Some(case.missed(message, true, misnamed(engine, &expected)))
         }
         _ => None,
     }
+}
+
+/// An id of no policy among these, and the one that was probably meant.
+fn misnamed(engine: &Engine, ids: &[&str]) -> Option<String> {
+    let places = engine.places();
+    let known = || places.iter().map(|place| &*place.reference.id);
+    let wrong = ids.iter().find(|id| !known().any(|known| known == **id))?;
+    Some(match nearest(wrong, known()) {
+        Some(near) => format!("there is no policy `{wrong}`; did you mean `{near}`?"),
+        None => format!("there is no policy `{wrong}`"),
+    })
 }

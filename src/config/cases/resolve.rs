@@ -14,7 +14,7 @@ use crate::domain::ids::{ServerName, SessionId};
 use crate::domain::principal::Principal;
 use crate::domain::revision::Revision;
 use crate::domain::zone::Zone;
-use crate::policy::{Calls, Direction, SessionFacts, State};
+use crate::policy::{Calls, Direction, SessionFacts, State, nearest};
 
 /// 2026-01-05T12:00:00Z, a Monday.
 const NOON: Timestamp = Timestamp::from_secs(1_767_614_400);
@@ -157,8 +157,16 @@ impl Resolver<'_> {
                 Some(reason) => Expect::Deny(Some(reason)),
                 None => {
                     let known = REASONS.join("`, `");
-                    let help =
-                        format!("write `allow`, `deny`, `listed`, `hidden`, or why it is denied: `{known}`");
+                    let near =
+                        nearest(other, REASONS.into_iter().chain(["allow", "deny", "listed", "hidden"]));
+                    let help = match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => {
+                            format!(
+                                "write `allow`, `deny`, `listed`, `hidden`, or why it is denied: `{known}`"
+                            )
+                        }
+                    };
                     return self.wrong(at, format!("`{other}` can't be expected"), help);
                 }
             },

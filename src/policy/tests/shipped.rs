@@ -55,10 +55,11 @@ fn the_recipe_of_data_flow_labels_all_but_what_it_exempts_by_name() {
 
 #[test]
 fn what_is_written_for_a_new_server_is_usable_at_once_and_permits_only_what_was_approved() {
+    let who = [Who::Group("uid:1000".into())];
     for (server, tools) in &reference().servers {
         let catalogue = Catalogue::of(server.clone(), tools.clone());
         for approved in [true, false] {
-            let text = starter(&Starter { server, tools, uid: 1000, approved });
+            let text = starter(&Starter { server, tools, who: &who, approved });
             let engine = engine(&text, &catalogue);
             let name = server.as_str();
             assert_eq!(effect(&ask(&engine, name, Action::SessionOpen)), "allow");
@@ -92,7 +93,7 @@ fn what_is_written_for_a_new_server_is_usable_at_once_and_permits_only_what_was_
     }
     let catalogue = reference();
     let (server, tools) = catalogue.servers.iter().next_back().unwrap();
-    insta::assert_snapshot!(starter(&Starter { server, tools: &tools[..5], uid: 1000, approved: true }));
+    insta::assert_snapshot!(starter(&Starter { server, tools: &tools[..5], who: &who, approved: true }));
 }
 
 #[test]
@@ -104,7 +105,12 @@ fn a_servers_texts_cannot_break_out_of_the_comments_that_they_stand_in() {
     let hostile = entry.replace("a\\\"]; permit", "a\\\"];permit");
     let tools = tools(&hostile);
     let server = name("t");
-    let text = starter(&Starter { server: &server, tools: &tools, uid: 1, approved: false });
+    let text = starter(&Starter {
+        server: &server,
+        tools: &tools,
+        who: &[Who::Group("uid:1".into())],
+        approved: false,
+    });
     let engine = engine(&text, &Catalogue::of(server, tools));
     assert_eq!(engine.policies.len(), 3, "{text}");
 }
