@@ -128,6 +128,7 @@ fn names_in_cases_and_requests_that_nothing_has_are_told_with_the_ones_that_were
         code == 2 && said.contains("no admission gives the name `alice`") && !said.contains("command line"),
         "{said}"
     );
+    run("tool: read, expect: deny");
     let (code, said) = explain(&["--case", "aa"]);
     assert!(code == 2 && said.contains("did you mean `a`?"), "{said}");
 }

@@ -158,8 +158,8 @@ fn made_up(schema: &Value, whole: &Value, depth: usize) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::who::someone;
     use super::*;
+    use crate::cli::policy::who::someone;
     use crate::policy::{Starter, starter};
 
     /// The tools of the reference servers, as they list them.
