@@ -167,7 +167,8 @@ impl Reload {
                 if summary.policies == 0 {
                     tracing::warn!("no policies are in force any more, so everything is refused");
                 }
-                if !lifted.is_empty() {
+                // Where nothing is permitted, nothing that they denied is.
+                if !lifted.is_empty() && summary.policies > 0 {
                     let named: Vec<&str> = lifted.iter().take(MOST_LIFTED).map(|id| &**id).collect();
                     let (count, named) = (lifted.len(), named.join(", "));
                     tracing::warn!(

@@ -39,6 +39,9 @@ pub async fn serve(
     for remark in config.admission.peer.iter().flat_map(remarks) {
         tracing::warn!("{remark}");
     }
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
     for warning in prepared.engine.unprovable(&policies::provable(&config.admission)) {
         tracing::warn!("{warning}");
     }

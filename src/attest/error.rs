@@ -135,7 +135,8 @@ pub enum LogError {
         mode: u32,
     },
     /// Another process writes to it.
-    #[error("{} is in use by process {pid}: stop it, or choose another directory", dir.display())]
+    #[error("{} is in use by process {pid}: stop it, or choose another directory (`log.dir`, or --log \
+         under `chancery run`)", dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,

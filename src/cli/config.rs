@@ -36,10 +36,14 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
             let purpose = if run { Purpose::Run } else { Purpose::Serve };
             let env = Environment::process();
             let config = Config::load(&file, purpose, &env).map_err(Failure::misuse)?;
+            for remark in if run { Vec::new() } else { config.remarks() } {
+                eprintln!("warning: {remark}");
+            }
             let missing = super::block_on(async { app::files::missing(&config, &env) })?;
             if missing.is_empty() {
                 eprintln!(
-                    "{} is in order; ports, the identity and what others run were not looked at",
+                    "{0} is in order; ports, the identity and what others run were not looked at, nor whether policies \
+                     and `inputs` fit the servers' tools: chancery policy check -c {0}",
                     file.display()
                 );
                 return Ok(Exit::Done);

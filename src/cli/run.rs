@@ -27,7 +27,8 @@ pub(crate) struct Args {
     /// over at once, if it is in order.
     #[arg(long, value_name = "DIR")]
     policies: Vec<PathBuf>,
-    /// Directory of the attestation log; by default a new one for each run below the state directory.
+    /// Directory of the attestation log; by default the configuration's `log.dir`, which one gateway at a time can have,
+    /// else a new one for each run below the state directory.
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
     /// The server's name in policies; by default taken from the command.
@@ -64,9 +65,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     args.inputs.extend(&mut server.arguments);
     match args.log {
         Some(dir) => config.log.dir = dir,
-        None if args.config.is_none() => {
-            config.log.dir = app::own_log_dir(&config, &server).map_err(start)?
-        }
+        None if !config.named_log => config.log.dir = app::own_log_dir(&config, &server).map_err(start)?,
         None => {}
     }
     let tell = |line: &str| eprintln!("chancery: {line}");

@@ -87,22 +87,22 @@ impl Diagnostic for Mistake {
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("can't read the configuration file {path}: {source}")]
+    #[error("can't read the configuration file {path}: {why}")]
     #[diagnostic(help("name a file that exists: -c FILE; examples are in examples/"))]
     Read {
         /// Which.
         path: String,
-        /// Why.
-        source: std::io::Error,
+        /// Why; in the text, so no `source` that would be shown once more.
+        why: std::io::Error,
     },
     /// A case file can't be read.
-    #[error("can't read the case file {path}: {source}")]
+    #[error("can't read the case file {path}: {why}")]
     #[diagnostic(help("name a file that exists: --cases FILE"))]
     ReadCases {
         /// Which.
         path: String,
-        /// Why.
-        source: std::io::Error,
+        /// Why; in the text, so no `source` that would be shown once more.
+        why: std::io::Error,
     },
     /// One mistake.
     #[error(transparent)]

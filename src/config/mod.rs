@@ -77,6 +77,8 @@ pub struct Config {
     pub file: Option<(PathBuf, std::sync::Arc<str>)>,
     /// The attestation log.
     pub log: attest::Config,
+    /// Whether the file says where the log is.
+    pub named_log: bool,
     /// The signing identity.
     pub identity: identity::Config,
     /// Who may hold a session.
@@ -135,6 +137,26 @@ impl Config {
         self.named_admin_socket.clone().unwrap_or_else(default)
     }
 
+    /// What `serve` does with it that its author hardly means.
+    pub fn remarks(&self) -> Vec<String> {
+        let admission = &self.admission;
+        let secret_alone = admission.bootstrap.is_some()
+            && admission.peer.is_none()
+            && admission.mtls.is_none()
+            && admission.oidc.is_empty()
+            && !admission.anonymous;
+        if !secret_alone || self.servers.len() < 2 {
+            return Vec::new();
+        }
+        vec![format!(
+            "{} servers are served, and the bootstrap secret holds one session: a client that opens one with a second \
+             server ends its first. For an agent that uses several at once write `listen: {{ unix: ./chancery.sock }}` \
+             and `admission: {{ peer: {{}} }}`, or `admission.oidc`, or have a gateway with a secret of its own for \
+             each server",
+            self.servers.len()
+        )]
+    }
+
     /// Where the admin sockets are that have no path of their own.
     pub fn admin_directory(&self) -> PathBuf {
         self.state_dir.join("admin")
@@ -146,7 +168,7 @@ impl Config {
     /// When it can't be read, or all its mistakes.
     pub fn load(path: &Path, purpose: Purpose, env: &Environment) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let read = |source| ConfigError::Read { path: name.clone(), source };
+        let read = |why| ConfigError::Read { path: name.clone(), why };
         let text = std::fs::read_to_string(path).map_err(read)?;
         let absolute = std::path::absolute(path).map_err(read)?;
         let base = absolute.parent().unwrap_or(Path::new("/"));

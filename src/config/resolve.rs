@@ -51,6 +51,7 @@ impl Resolver<'_> {
             file: None,
             named_admin_socket: self.admin_socket(raw.admin.socket.as_ref()),
             log,
+            named_log: raw.log.dir.is_some(),
             identity,
             admission,
             session: self.session(&raw.session),

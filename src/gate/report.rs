@@ -105,8 +105,9 @@ fn flips(shared: &Shared, decision: DecisionId, effect: Effect, ruling: &Ruling)
     tracing::info!(
         target: "chancery::policy",
         %decision,
-        policies = policies.join(","),
         effect = effect.as_str(),
+        candidate = candidate.effect.as_str(),
+        candidate_policies = policies.join(","),
         "the shadow set would have decided otherwise"
     );
 }

@@ -3,6 +3,9 @@
 use cedar_policy::{PolicySet, SchemaFragment};
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
+/// The longest line where nobody says another.
+pub const LINE_WIDTH: usize = 100;
+
 /// Why a text can't be laid out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {

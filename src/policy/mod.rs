@@ -75,7 +75,7 @@ pub use diagnostic::{PolicyDiagnostic, Severity, Warning};
 pub use engine::{Engine, ToolEntry};
 pub use entities::{SessionEntities, SessionFacts};
 pub use explain::{Clause, Considered, Explanation, Outcome, Part, PolicyPlace, Truth};
-pub use format::{FormatError, laid_out, schema_json};
+pub use format::{FormatError, LINE_WIDTH, laid_out, schema_json};
 pub use hindsight::{Hindsight, Recorded};
 pub use lookalikes::Lookalike;
 pub use names::nearest;

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::domain::ids::ServerName;
 
 use super::catalogue::ToolDefinition;
+use super::format::{LINE_WIDTH, laid_out};
 use super::schema::{quoted, remark};
 
 /// What the first policies are written for.
@@ -82,9 +83,15 @@ impl Whom {
     }
 }
 
-/// The text of the policies: opening a session, lists and logging for one user; each tool as a line of its own, in
-/// force only where the server calls it read-only and the author agreed.
+/// The text of the policies: opening a session, lists and logging for one user; each tool as a policy of its own, in
+/// force only where the server calls it read-only and the author agreed. It is in the layout of `chancery policy format`.
 pub fn starter(of: &Starter<'_>) -> String {
+    let text = written(of);
+    // What can't be laid out is as good without.
+    laid_out(&text, LINE_WIDTH).unwrap_or(text)
+}
+
+fn written(of: &Starter<'_>) -> String {
     let server = quoted(of.server.as_str());
     let whom = Whom::of(of.who);
     let Whom { scope: user, after } = &whom;

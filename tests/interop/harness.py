@@ -213,7 +213,8 @@ class Serve(Process):
         if self.child.poll() is not None:
             raise RuntimeError(f"serve exited with {self.child.returncode}: {self.stderr()[-2000:]}")
         urls = file.read_text().split() if file.exists() else []
-        found = [re.match(r"http://127\.0\.0\.1:\d+", url) for url in urls]
+        found = [re.match(r"http://127\.0\.0\.1:\d+|unix:[^:]+", url) for url in urls]
+        # TCP comes first where there are both.
         return next((match.group(0) for match in found if match), None)
 
     def spec(self, steps):

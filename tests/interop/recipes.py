@@ -54,8 +54,8 @@ class Recipe(Serve):
         except Exception:
             self.__exit__()
             raise
-        self.headers = {}
-        if issuer is None:
+        self.headers, self.socket = {}, self.recipe / "chancery.sock"
+        if (self.recipe / "bootstrap.secret").exists():
             self.secret = (self.recipe / "bootstrap.secret").read_text().strip()
             self.headers = {"Authorization": f"Bearer {self.secret}"}
 
@@ -67,6 +67,8 @@ class Recipe(Serve):
         for file in [*self.recipe.rglob("*.cedar"), self.recipe / "chancery.yaml"]:
             text = file.read_text().replace("/srv", f"{self.home}/srv").replace("uid:1000", f"uid:{os.getuid()}")
             text = text.replace('tcp: "127.0.0.1:8080"', 'tcp: "127.0.0.1:0"\n  address_file: ./address')
+            text = text.replace("unix: ./chancery.sock", "unix: ./chancery.sock\n  address_file: ./address")
+            text = text.replace("allow_uids: [1000]", f"allow_uids: [{os.getuid()}]")
             file.write_text(text if file.suffix == ".cedar" else self.configured(text))
         tools = self.home / "bin"
         tools.mkdir()
@@ -91,7 +93,10 @@ class Recipe(Serve):
         return str(self.home / "srv" / path)
 
     def open(self, server, token=None):
-        """A session of a client without an SDK; with the same secret, it takes the place of the one before."""
+        """A session of a client without an SDK; with the same secret, it takes the place of the one before. Over the Unix
+        socket it stands beside the others."""
+        if self.base.startswith("unix:"):
+            return Session(raw.Unix(self.socket, f"http://localhost/mcp/{server}"))
         headers = {"Authorization": f"Bearer {token}"} if token else self.headers
         return Session(raw.Http(f"{self.base}/mcp/{server}", headers))
 
@@ -292,32 +297,33 @@ def data_flow(checks):
         def entity(name):
             return {"entities": [{"name": name, "entityType": "note", "observations": []}]}
 
-        def page():
-            # No name ends in `invalid` (RFC 2606): the call reaches the server, which can't fetch it.
-            return gateway.open("fetch").call("fetch", {"url": "https://name.invalid/"})
+        # One agent, three sessions at once.
+        files, memory, web = (gateway.open(server) for server in ("filesystem", "memory", "fetch"))
 
-        files = gateway.open("filesystem")
+        def page(session=web):
+            # No name ends in `invalid` (RFC 2606): the call reaches the server, which can't fetch it.
+            return session.call("fetch", {"url": "https://name.invalid/"})
+
         checks.same(f"{title}: a public file is read", said(files.call("read_text_file", {"path": gateway.srv("public/a.md")})), "public\n")
-        answer = gateway.open("memory").call("create_entities", entity("before"))
+        answer = memory.call("create_entities", entity("before"))
         checks.check(f"{title}: then something may be remembered", "before" in (said(answer) or ""), answer)
         answer = page()
         checks.check(f"{title}: and a page fetched", answer.get("result", {}).get("isError") is True, answer)
-        files = gateway.open("filesystem")
         answer = files.call("write_file", {"path": gateway.srv("public/a.md"), "content": "what a page says"})
         checks.check(f"{title}: after it no file is replaced in another server's session", refused(answer, "after-the-web-only-drafts"), answer)
         answer = files.call("write_file", {"path": gateway.srv("drafts/a.md"), "content": "a draft"})
         checks.check(f"{title}: a draft is written", Path(gateway.srv("drafts/a.md")).exists(), answer)
-        files = gateway.open("filesystem")
         detour = gateway.srv("public") + "/../customers/a.md"
         checks.same(f"{title}: an internal file is read, by a detour", said(files.call("read_text_file", {"path": detour})), "internal\n")
         labelled = [d for d in gateway.decisions() if d.get("addedLabels")]
         checks.check(f"{title}: the log has the labels", [l["label"] for d in labelled for l in d["addedLabels"]] == ["web", "internal"], labelled)
         answer = files.call("write_file", {"path": gateway.srv("public/b.md"), "content": "internal"})
         checks.check(f"{title}: it is not written where it would be public", refused(answer, "nothing-internal-becomes-public"), answer)
-        fetching = gateway.open("fetch")
-        checks.same(f"{title}: the tool that fetches is not listed any more", fetching.names(), [])
-        checks.check(f"{title}: no page is fetched in a new session with another server", refused(page(), "nothing-internal-goes-out"))
-        memory = gateway.open("memory")
+        checks.same(f"{title}: the tool that fetches is not listed any more", web.names(), [])
+        answer = page()
+        checks.check(f"{title}: no page is fetched in the session with another server", refused(answer, "nothing-internal-goes-out"), answer)
+        answer = page(gateway.open("fetch"))
+        checks.check(f"{title}: nor in a new one", refused(answer, "nothing-internal-goes-out"), answer)
         answer = memory.call("create_entities", entity("after"))
         checks.check(f"{title}: nothing is remembered", refused(answer, "nothing-internal-is-remembered"), answer)
         answer = said(memory.call("read_graph", {})) or ""

@@ -216,11 +216,18 @@ fn a_stopped_gateway_starts_again_on_its_own_log_and_keeps_its_identity() {
 fn many_runs_of_one_user_have_logs_of_their_own_and_one_identity() {
     let home = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_chancery");
-    let mut runs: Vec<_> = (0..3)
-        .map(|_| {
+    // A configuration that says nothing of the log leaves it at that.
+    let file = home.path().join("chancery.yaml");
+    fs::write(&file, "refusal_summary: 60s\n").unwrap();
+    let configured = ["-c", file.to_str().unwrap()];
+    let mut runs: Vec<_> = [&[][..], &configured, &configured]
+        .into_iter()
+        .map(|words| {
             let mut command = chancery(home.path());
             command
-                .args(["run", "--", program, "demo-server"])
+                .arg("run")
+                .args(words)
+                .args(["--", program, "demo-server"])
                 .stdin(std::process::Stdio::piped())
                 .spawn()
                 .unwrap()

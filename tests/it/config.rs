@@ -100,3 +100,39 @@ fn what_keeps_serve_from_starting_is_told_by_check_already() {
     assert!(check(0).contains("is in order"));
     assert!(!dir.path().join("secret").exists(), "a check writes nothing");
 }
+
+#[test]
+fn several_servers_with_a_secret_for_one_session_are_warned_about_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("chancery.yaml");
+    let said = |listen: &str, admission: &str, servers: &str, more: &[&str]| {
+        let text =
+            format!("listen: {{ {listen} }}\nadmission: {{ {admission} }}\nservers: {{ {servers} }}\n");
+        fs::write(&file, text).unwrap();
+        let mut command = chancery();
+        let checked =
+            command.args(["config", "check"]).arg(&file).args(more).env("HOME", dir.path()).assert().code(0);
+        String::from_utf8(checked.get_output().stderr.clone()).unwrap()
+    };
+    let (tcp, secret) = ("tcp: \"127.0.0.1:0\"", "bootstrap: { file: secret }");
+    let (one, two) = ("a: { command: sh }", "a: { command: sh }, b: { command: sh }");
+    let warned = said(tcp, secret, two, &[]);
+    assert!(warned.contains("2 servers are served") && warned.contains("peer: {}"), "{warned}");
+    assert!(warned.contains("chancery policy check -c"), "it says what it did not look at: {warned}");
+    let both = format!("{secret}, peer: {{}}");
+    for fine in [
+        said(tcp, secret, one, &[]),
+        said(tcp, secret, two, &["--run"]),
+        said("unix: sock", "peer: {}", two, &[]),
+        said(&format!("{tcp}, unix: sock"), &both, two, &[]),
+    ] {
+        assert!(!fine.contains("servers are served"), "{fine}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_once() {
+    let checked = chancery().args(["config", "check", "nowhere.yaml"]).assert().code(2);
+    let said = String::from_utf8(checked.get_output().stderr.clone()).unwrap();
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}

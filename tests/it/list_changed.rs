@@ -205,6 +205,12 @@ fn a_label_and_a_limit_that_hide_a_tool_are_told_and_an_operator_who_lifts_them_
     let (_, out, _) = principal(&gateway, &["show", &name, "--json"]);
     let row = &serde_json::from_str::<Value>(&out).unwrap()[0];
     assert_eq!((&row["usage"]["calls"], &row["labels"]), (&json!(1), &json!([])));
+
+    // Where nothing is known of it afterwards, as it has no session, it is said that it was done.
+    let (_, _, home) = gateway.stop();
+    let gateway = Gateway::start_in(home);
+    let (code, out, err) = principal(&gateway, &["reset", &name, "--reason", "another task"]);
+    assert!(code == 0 && out.contains("are counted from zero (recorded by "), "{out}{err}");
     let (code, said, dir) = gateway.stop();
     assert_eq!(code, Some(0), "{said}");
     verify(dir.path());

@@ -256,6 +256,13 @@ fn under_lock_only_what_the_lock_file_has_is_called_and_ci_sees_what_differs() {
     let text = fs::read_to_string(&lock).unwrap();
     assert!(text.contains("\n      \"read\": {\n        \"sha256\": \""), "{text}");
 
+    // Of a server that is new as a whole each tool has a line alone.
+    fs::write(&lock, "{\n  \"version\": 1,\n  \"servers\": {}\n}\n").unwrap();
+    let (code, out, err) = policy(dir.path(), &["lock", "--check"]);
+    assert!(code == 1 && out.starts_with("demo\n  + list  new\n  + read  new\n"), "{out}{err}");
+    assert_eq!(out.lines().count(), 4, "{out}");
+    fs::write(&lock, &text).unwrap();
+
     // The server shows more than is locked from the very start.
     let more = [approved(), vec![plain("more")]].concat();
     show(dir.path(), &more);

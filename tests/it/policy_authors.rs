@@ -229,6 +229,15 @@ fn what_init_writes_passes_its_own_cases_and_never_takes_their_place_unasked() {
         cases.contains("expect: hidden") && cases.contains("expect: allow") && out.contains("0 failed"),
         "{cases}{out}"
     );
+    let (code, out, err) = desk.policy(&["format", "--check", "made"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let others =
+        ["init", "--yes", "--dir", "others", "--group", "oidc:a-group-with-a-name-that-takes-its-line"];
+    let more = ["--principal", "oidc:https://login.example.org/realms/main#somebody-else"];
+    let (code, out, err) = desk.policy(&others.into_iter().chain(more).chain(server).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, err) = desk.policy(&["format", "--check", "others"]);
+    assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) = desk.policy(&["check", "--policies", "made", "--deny-warnings"]);
     assert!(
         code == 0 && out.contains("against ") && out.contains("no policy permits "),

@@ -170,7 +170,9 @@ fn an_emptied_file_or_a_vanished_path_is_an_error_and_an_emptied_directory_refus
         (message["error"]["data"]["reason"] == "no_policy").then_some(message)
     });
     assert_eq!(denied["error"]["code"], 403, "{denied}");
+    wait_for("all of it", || gateway.said().contains("read anew and in force: 0 policies").then_some(()));
     assert!(gateway.said().contains("no policies are in force any more"));
+    assert!(!gateway.said().contains("forbids are gone"), "nothing is permitted: {}", gateway.said());
 }
 
 #[test]

@@ -74,6 +74,21 @@ impl From<Calls> for Counts {
     }
 }
 
+impl PrincipalRow {
+    /// One of whom nothing is known.
+    pub(super) fn nothing(principal: &str) -> Self {
+        Self {
+            principal: principal.to_owned(),
+            usage: Calls::default().into(),
+            servers: Vec::new(),
+            tools: Vec::new(),
+            labels: Vec::new(),
+            sessions: Vec::new(),
+            cut: false,
+        }
+    }
+}
+
 impl From<Acquaintance> for PrincipalRow {
     fn from(seen: Acquaintance) -> Self {
         let Acquaintance { principal, past, sessions } = seen;

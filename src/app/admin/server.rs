@@ -249,7 +249,11 @@ async fn answer(gate: &Gate, request: Request, uid: u32) -> Vec<Line> {
                 return vec![Line::Error(Trouble::Malformed)];
             }
             match gate.lift(&Lift { principal: principal.clone(), labels, calls, reason, uid }).await {
-                Ok(()) => known(gate, &principal).into_iter().chain([Line::Done {}]).collect(),
+                Ok(()) => {
+                    // Without calls, labels and sessions nothing is known of it any more, and it was done all the same.
+                    let nothing = || Line::Principal(Box::new(PrincipalRow::nothing(&principal)));
+                    vec![known(gate, &principal).unwrap_or_else(nothing), Line::Done {}]
+                }
                 Err(LiftError::UnknownPrincipal) => vec![Line::Error(Trouble::UnknownPrincipal)],
                 Err(LiftError::NoLabel(label)) => vec![Line::Error(Trouble::NoLabel(label))],
                 Err(error @ (LiftError::Unrecorded(_) | LiftError::Abandoned)) => {

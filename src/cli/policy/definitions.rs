@@ -118,6 +118,23 @@ pub(super) fn shown(drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
     text
 }
 
+/// The same, with a line alone for each tool of a server that is new as a whole. A tool that is new with a server that
+/// was there is shown with all that it says.
+pub(super) fn listed(
+    drifted: &BTreeMap<ServerName, Vec<Drifted>>,
+    is_new: impl Fn(&ServerName) -> bool,
+) -> String {
+    let mut text = String::new();
+    for (server, drifted) in drifted.iter().filter(|(_, drifted)| !drifted.is_empty()) {
+        text.push_str(&format!("{server}\n"));
+        text.extend(drifted.iter().map(|tool| match tool.kind() {
+            ToolDrift::New if is_new(server) => format!("  + {}  new\n", remark(&tool.tool)),
+            _ => tool_lines(tool),
+        }));
+    }
+    text
+}
+
 /// One tool's difference.
 pub(super) fn tool_lines(tool: &Drifted) -> String {
     let (sign, word) = match tool.kind() {

@@ -10,7 +10,7 @@ use super::{json, print};
 use crate::app;
 use crate::cli::report::{Finding, start};
 use crate::cli::{Exit, Failure};
-use crate::policy::{PolicySources, laid_out};
+use crate::policy::{LINE_WIDTH, PolicySources, laid_out};
 
 /// Arguments of `chancery policy format`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     check: bool,
     /// Longest line.
-    #[arg(long, default_value_t = 100, value_name = "COLUMNS")]
+    #[arg(long, default_value_t = LINE_WIDTH, value_name = "COLUMNS")]
     width: usize,
     /// Print the result as JSON.
     #[arg(long)]

@@ -1,10 +1,10 @@
 //! `chancery policy lock`: the tools of real servers as a file for version control. `--check` compares, for CI: exit code
 //! 0 when nothing differs, 1 when something does, 2 when it could not look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::definitions::{Differences, Which, counted, lookalikes, shown};
+use super::definitions::{Differences, Which, counted, listed, lookalikes};
 use super::print;
 use crate::app;
 use crate::app::drift::{Drifted, drift};
@@ -46,6 +46,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     };
     let live = block_on(app::approve::live(&config))?.map_err(start)?;
     let known = old.clone().unwrap_or_default();
+    let were: BTreeSet<ServerName> = known.servers.keys().cloned().collect();
     let mut drifted: BTreeMap<ServerName, Vec<Drifted>> = BTreeMap::new();
     for (server, tools) in &live {
         let locked = known.servers.get(server).map(Vec::as_slice).unwrap_or_default();
@@ -70,8 +71,9 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         print(&Differences::of(&drifted, alike).json()?)?;
     } else {
         let tools: usize = drifted.values().map(Vec::len).sum();
-        let shown = if old.is_some() { shown(&drifted) } else { String::new() };
-        print(&shown)?;
+        let lines =
+            if old.is_some() { listed(&drifted, |server| !were.contains(server)) } else { String::new() };
+        print(&lines)?;
         print(&match (same, writes) {
             (true, _) => format!("{file}: every tool is as it is locked\n"),
             (false, true) if old.is_none() => format!("{file}: {tools} tools locked\n"),

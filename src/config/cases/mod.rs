@@ -106,7 +106,7 @@ impl CaseFile {
     /// When it can't be read, or all its mistakes.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let read = |source| ConfigError::ReadCases { path: name.clone(), source };
+        let read = |why| ConfigError::ReadCases { path: name.clone(), why };
         if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE {
             return Err(read(std::io::Error::other("it is larger than 16 MiB")));
         }
