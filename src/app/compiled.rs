@@ -75,7 +75,7 @@ fn compile(
 impl Made {
     /// Tells the operator.
     pub(super) fn tell(&self) {
-        for warning in &self.warnings {
+        for warning in self.engine.readdressed(self.warnings.clone()) {
             tracing::warn!("{warning}");
         }
         if let Some(findings) = &self.shadow_refused {

@@ -20,6 +20,7 @@ pub mod files;
 mod held;
 pub mod lock;
 mod naming;
+mod overlooked;
 mod plain;
 pub mod policies;
 mod prepare;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use error::StartError;
 pub use naming::server_name;
+pub use overlooked::overlooked;
 pub use prepare::{known_tools, live_tools};
 pub use run::{own_log_dir, run};
 pub use serve::serve;

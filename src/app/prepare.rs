@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::compiled::{self, Inputs};
 use super::error::StartError;
 use super::lock::{LockFile, LockFileError};
+use super::overlooked::overlooked;
 use super::shown::Shown;
 use super::tools::catalogue;
 use super::{command, policies};
@@ -36,6 +37,9 @@ pub(super) struct Prepared {
 /// asks them, and compiles.
 pub(super) async fn prepare(config: &Config, env: &Environment) -> Result<Prepared, StartError> {
     let sources = policies::load(&config.policies)?;
+    for found in overlooked(&config.policies, &config.shadow_policies) {
+        tracing::warn!("{found}");
+    }
     let shadow = shadow_sources(config);
     commands(config, env)?;
     let shown = Shown::below(&config.state_dir);

@@ -50,7 +50,7 @@ pub(super) fn sentence(reason: DenyReason) -> &'static str {
         }
         DenyReason::UnknownTool => "Unknown tool",
         DenyReason::ToolQuarantined => {
-            "This tool is held back: its definition is not the one that was approved. Whoever runs the gateway can \
+            "This tool is held back: its definition is not one that was approved. Whoever runs the gateway can \
              approve it (chancery policy approve)."
         }
         DenyReason::InvalidInput => {

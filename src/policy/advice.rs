@@ -3,6 +3,7 @@
 
 use super::names::nearest;
 use super::schema::quoted;
+use super::slips::{Pointed, named_types, slip};
 
 /// The variables of a policy.
 const VARIABLES: [&str; 4] = ["principal", "action", "resource", "context"];
@@ -64,28 +65,42 @@ const METHODS: [&str; 33] = [
 const OWN_METHODS: usize = 24;
 const FUNCTIONS: [&str; 4] = ["ip", "decimal", "datetime", "duration"];
 
-/// A finding's message and help, better told. `at` is the text that the finding points at.
-pub(super) fn advised(message: String, help: Option<String>, at: &str) -> (String, Option<String>) {
-    if let Some(found) = untyped(&message, at) {
+/// A finding's message and help, better told.
+pub(super) fn advised(message: &str, help: Option<String>, pointed: Pointed<'_>) -> (String, Option<String>) {
+    let message = named_types(message);
+    if let Some(found) = untyped(&message, pointed) {
         return found;
     }
-    if let Some(help) = meant(&message) {
-        return (message, Some(help));
-    }
-    (plain(&message), help.map(|help| plain(&help)))
+    let help = slip(&message, pointed).or_else(|| meant(&message)).or(help);
+    // Cedar's help begins with the policy's position, which says nothing to an author.
+    let unnumbered =
+        |help: &str| match help.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, ")) {
+            Some((_, rest)) => rest.to_owned(),
+            None => help.to_owned(),
+        };
+    (plain(&message), help.map(|help| plain(&unnumbered(&help))))
 }
 
 /// An attribute of what has none: Cedar names its own types there.
-fn untyped(message: &str, at: &str) -> Option<(String, Option<String>)> {
+fn untyped(message: &str, pointed: Pointed<'_>) -> Option<(String, Option<String>)> {
     let saw = message.strip_prefix("unexpected type: expected __cedar::internal::AnyEntity")?;
     let ty = saw.rsplit_once(" but saw ")?.1;
-    let (base, attribute) = at.rsplit_once('.')?;
+    // Of `base has attribute` it points at the base.
+    let has = pointed.after.trim_start().strip_prefix("has ").map(str::trim_start);
+    let (base, attribute) = match has {
+        Some(has) => {
+            let end = has.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(has.len());
+            (pointed.at, has.get(..end)?)
+        }
+        None => pointed.at.rsplit_once('.')?,
+    };
     let (base, attribute) = (base.trim(), attribute.trim());
     let identifier = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
     if !identifier(attribute) {
         return None;
     }
-    let message = format!("`{base}` is a {ty} and has no attribute `{attribute}`");
+    let kind = if ty == "String" { "text here" } else { ty };
+    let message = format!("`{base}` is a {kind} and has no attribute `{attribute}`");
     let argument =
         base.strip_prefix("context.input.").filter(|_| ty == "String" && MEANT.contains(&attribute));
     let help = argument.map(|argument| {
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_meant_is_told_where_cedar_does_not() {
-        let help = |message: &str| advised(message.to_owned(), None, "").1.unwrap_or_default();
+        let help = |message: &str| advised(message, None, Pointed::default()).1.unwrap_or_default();
         for (message, part) in [
             ("invalid member access `contxt.input`, `contxt` has no fields or methods", "`context`"),
             ("invalid variable: contxt", "`context`"),
@@ -165,10 +180,16 @@ mod tests {
     #[test]
     fn a_text_that_is_read_as_a_path_names_the_fix() {
         let message = "unexpected type: expected __cedar::internal::AnyEntity, or __cedar::internal::OpenRecord{} but saw String";
-        let (told, help) = advised(message.to_owned(), None, "context.input.path.normal");
-        assert_eq!(told, "`context.input.path` is a String and has no attribute `normal`");
-        assert!(help.unwrap().contains("--input path=path"));
-        assert_eq!(advised(message.to_owned(), None, "context.input.n.length").1, None);
-        assert!(!advised(message.to_owned(), None, "").0.contains("__cedar"));
+        let advised = |at: &str| {
+            let (at, after) = at.split_once(" ").unwrap_or((at, ""));
+            advised(message, None, Pointed { at, after, ..Pointed::default() })
+        };
+        for at in ["context.input.path.normal", "context.input.path has normal"] {
+            let (told, help) = advised(at);
+            assert_eq!(told, "`context.input.path` is a text here and has no attribute `normal`");
+            assert!(help.unwrap().contains("--input path=path"));
+        }
+        assert_eq!(advised("context.input.n.length").1, None);
+        assert!(!advised("").0.contains("__cedar"));
     }
 }

@@ -19,6 +19,7 @@ use super::inputs::{entries, typed, unchecked};
 use super::names::{Names, Verdict};
 use super::reads::Reads;
 use super::schema::{TypedTool, generate, with_stubs};
+use super::slips::Pointed;
 use super::sources::{PolicySources, Statement};
 use super::state::StateReads;
 use super::validate::validate;
@@ -40,7 +41,8 @@ pub(super) fn compile(sources: &PolicySources, catalogue: &Catalogue) -> Compila
     unchecked(&inputs, &parsed, &mut findings);
     let tools = inputs.iter().flat_map(|(s, tools)| tools.keys().map(move |tool| (s.as_str(), *tool)));
     let unanswered = catalogue.unanswered.iter().map(|server| server.as_str());
-    let names = Names::new(inputs.keys().map(|server| server.as_str()), tools, unanswered);
+    let names = Names::new(inputs.keys().map(|server| server.as_str()), tools, unanswered)
+        .approved(catalogue.pinned.iter().map(|server| server.as_str()));
     let checked: Vec<Verdict> = parsed.iter().map(|policy| names.check(policy, &mut findings)).collect();
     let stubs: BTreeMap<&str, Option<&str>> = checked
         .iter()
@@ -210,8 +212,8 @@ fn parse<'a>(sources: &'a PolicySources, findings: &mut Findings) -> Vec<Parsed<
         }
         for (annotation, _) in policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
             let span = find(&statement, &format!("@{annotation}"));
-            let help =
-                super::names::nearest(annotation, ANNOTATIONS).map(|near| format!("did you mean `@{near}`?"));
+            let help = super::names::nearest(&annotation.to_lowercase(), ANNOTATIONS)
+                .map(|near| format!("did you mean `@{near}`?"));
             let message = format!("the annotation `@{annotation}` has no effect");
             findings.add(Severity::Warning, &statement, span, Some(&id), message, help);
         }
@@ -262,9 +264,7 @@ pub(super) fn report(
     if let Some(text) = label.as_ref().and_then(|label| label.label()) {
         message = format!("{message}: {text}");
     }
-    let help = error.help().map(|help| help.to_string().replace("for policy `", "policy `"));
-    let pointed =
-        span.and_then(|(at_byte, length)| at.text.get(at_byte..at_byte + length)).unwrap_or_default();
-    let (message, help) = advised(message, help, pointed);
+    let help = error.help().map(|help| help.to_string());
+    let (message, help) = advised(&message, help, Pointed::of(at.text, span));
     findings.add(severity, at, span, policy, message, help);
 }

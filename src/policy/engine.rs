@@ -167,7 +167,14 @@ impl Engine {
     pub fn lint(&self) -> Vec<Warning> {
         let mut found = super::lint::lint(self);
         found.extend(super::never::never(self));
+        found.extend(super::unmet::unmet(self));
         found
+    }
+
+    /// `warnings` of its compilation, with one in place of all those on unknown names where the only server there is has
+    /// another name than the policies call it.
+    pub fn readdressed(&self, warnings: Vec<Warning>) -> Vec<Warning> {
+        super::addressed::readdressed(self, warnings)
     }
 
     /// Whether there is no policy at all; then everything is denied.

@@ -156,7 +156,7 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-fn applies(policy: &Policy, tool: &ToolEntry) -> bool {
+pub(super) fn applies(policy: &Policy, tool: &ToolEntry) -> bool {
     match policy.action_constraint() {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(action) => action == tool.action,

@@ -13,6 +13,7 @@
 //!
 //! layer: L2
 
+mod addressed;
 mod advice;
 mod catalogue;
 mod changes;
@@ -57,13 +58,16 @@ mod residual;
 mod rules;
 mod schema;
 mod shadow;
+mod slips;
 mod sources;
+mod spelling;
 mod starter;
 mod state;
 mod store;
 mod subschemas;
 mod target;
 mod types;
+mod unmet;
 mod uri;
 mod validate;
 mod visible;

@@ -12,6 +12,7 @@ use super::diagnostic::Severity;
 use super::entities::TYPES;
 use super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN, is_upkeep};
 use super::schema::quoted;
+use super::slips::tool_name;
 
 /// All names that exist.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Names {
     tools: BTreeSet<String>,
     /// Servers that did not answer, and whether that was said: once for all policies.
     unanswered: BTreeMap<String, Cell<bool>>,
+    /// Servers of whose tools only the approved ones are known.
+    pinned: BTreeSet<String>,
     /// Actions of methods.
     methods: BTreeSet<&'static str>,
 }
@@ -48,8 +51,14 @@ impl Names {
             servers: servers.map(str::to_owned).collect(),
             tools: tools.map(|(server, tool)| format!("{server}/{tool}")).collect(),
             unanswered: unanswered.map(|server| (server.to_owned(), Cell::new(false))).collect(),
+            pinned: BTreeSet::new(),
             methods: METHODS.iter().chain([&SESSION_OPEN, &OTHER]).map(|method| method.name).collect(),
         }
+    }
+
+    /// The same, where of these servers' tools only the approved ones are known.
+    pub(super) fn approved<'a>(self, pinned: impl Iterator<Item = &'a str>) -> Self {
+        Self { pinned: pinned.map(str::to_owned).collect(), ..self }
     }
 
     /// Checks every name that `policy` uses.
@@ -103,7 +112,8 @@ impl Names {
                 (false, Err(error)) => error.to_string(),
                 _ => format!("there is no action `{id}`"),
             };
-            let near = method.map(str::to_owned).or_else(|| self.near_tool(id));
+            let near = || method.map(str::to_owned).or_else(|| self.near_tool(id));
+            let near = tool_name(id, self.tools.iter()).filter(|_| tool.is_empty()).or_else(near);
             let help = near.map(|near| format!("did you mean `Mcp::Action::{}`?", quoted(&near)));
             let help = help.or_else(|| {
                 Some(
@@ -165,7 +175,20 @@ impl Names {
             return;
         }
         let near = nearest(id, known.map(String::as_str));
+        let slip = tool_name(id, self.tools.iter()).filter(|_| what == "tool");
         let help = match (near, id.split_once('/')) {
+            _ if slip.is_some() && !id.contains('/') => {
+                format!("a tool's id is `<server>/<tool>`: did you mean `{}`?", slip.unwrap_or_default())
+            }
+            _ if slip.is_some() => slip.unwrap_or_default(),
+            (None, None) if what == "tool" => "a tool's id is `<server>/<tool>`".to_owned(),
+            (near, Some((server, _))) if self.pinned.contains(server) => {
+                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                format!(
+                    "{near}it is none of the approved tools of `{server}`; if the server lists it, approve it: \
+                     `chancery policy approve`, or `chancery policy lock --update` where the lock file counts"
+                )
+            }
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some((server, _))) if self.servers.contains(server) => {
                 format!("`{server}` lists no such tool; it takes effect when the server lists one")

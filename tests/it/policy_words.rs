@@ -267,3 +267,35 @@ fn every_command_prints_one_json_document_whose_keys_are_documented() {
         }
     }
 }
+
+#[test]
+fn policies_in_a_subdirectory_or_under_another_ending_are_told_to_be_out_of_force() {
+    let desk = Desk::new();
+    assert_eq!(desk.policy(&["check", "--deny-warnings"]).0, 0, "nothing is overlooked");
+    std::fs::create_dir(desk.path("policies/sub")).unwrap();
+    desk.write("policies/sub/f.cedar", "forbid (principal, action, resource);\n");
+    desk.write("policies/g.cedr", "forbid (principal, action, resource);\n");
+    let (code, out, err) = desk.policy(&["check"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("2 warnings"), "{out}");
+    for part in
+        ["policies/sub/f.cedar is not in force", "policies/g.cedr is not in force", "name it `g.cedar`"]
+    {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert_eq!(desk.policy(&["check", "--deny-warnings"]).0, 1);
+    let named =
+        ["check", "--policies", "policies", "--policies", "policies/sub", "--policies", "policies/g.cedr"];
+    assert!(!desk.policy(&named).2.contains("not in force"), "they are named");
+}
+
+#[test]
+fn a_set_without_policies_is_a_warning() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.path("policies/p.cedar")).unwrap();
+    desk.write("policies/policies.txt", "permit (principal, action, resource);\n");
+    let (code, out, err) = desk.policy(&["check"]);
+    assert!(code == 0 && out.starts_with("there are no policies"), "{out}");
+    assert!(err.contains("there is no policy in policies, so every call is refused"), "{err}");
+    assert_eq!(desk.policy(&["check", "--deny-warnings"]).0, 1);
+}

@@ -37,11 +37,16 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     // Without any tools nothing can be said of names.
     let blind = catalogue.servers.is_empty() && catalogue.unanswered.is_empty();
     let (engine, mut findings) = checked(&policies, &catalogue, blind)?;
+    findings.extend(app::overlooked(&policies, &shadow));
+    if engine.as_ref().is_some_and(Engine::is_empty) {
+        findings.push(no_policies(&policies));
+    }
     if let (Some(engine), Some(provable)) = (&engine, &provable) {
         findings.extend(engine.unprovable(provable));
     }
     let mut refused = engine.is_none();
     if !shadow.is_empty() {
+        findings.extend(app::overlooked(&shadow, &policies));
         let (shadow, found) = checked(&shadow, &catalogue, blind)?;
         refused |= shadow.is_none();
         findings.extend(found);
@@ -77,6 +82,25 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// A set without policies is safe, and hardly ever what was meant.
+fn no_policies(paths: &[PathBuf]) -> PolicyDiagnostic {
+    let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let looked = looked.join(", ");
+    PolicyDiagnostic {
+        severity: Severity::Warning,
+        file: looked.clone().into(),
+        text: "".into(),
+        span: None,
+        message: format!("there is no policy in {looked}, so every call is refused"),
+        help: Some(
+            "policies stand in files whose names end with `.cedar`; `chancery policy init` writes the first ones"
+                .to_owned(),
+        ),
+        policy: None,
+        unknown_name: false,
+    }
+}
+
 /// How many errors there are, and how many warnings.
 fn counted(findings: &[PolicyDiagnostic]) -> (usize, usize) {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
@@ -98,7 +122,8 @@ fn checked(
 ) -> Result<(Option<Engine>, Vec<PolicyDiagnostic>), Failure> {
     let sources = app::policies::load(paths).map_err(|error| start(error.into()))?;
     let (engine, findings) = match Engine::compile(&sources, catalogue) {
-        Ok((engine, mut warnings)) => {
+        Ok((engine, warnings)) => {
+            let mut warnings = engine.readdressed(warnings);
             warnings.extend(engine.lint());
             warnings.extend(engine.pointless());
             (Some(engine), warnings)

@@ -120,6 +120,13 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         catalogue.servers.insert(server.name.clone(), tools);
         catalogue.rules.insert(server.name.clone(), server.arguments.clone());
     }
+    if let (None, None, [server]) = (&args.server, &args.config, servers.as_slice()) {
+        let from = if matches!(server.kind, ServerKind::Http(_)) { "URL" } else { "command" };
+        eprintln!(
+            "chancery: policies call this server `{}`, after its {from}; --server NAME gives it another name",
+            server.name
+        );
+    }
     let who: Vec<Who> = everybody.iter().map(|someone| someone.who.clone()).collect();
     let somebody: Vec<&str> = everybody.iter().map(|someone| someone.example.as_str()).collect();
     let reading =

@@ -164,3 +164,100 @@ fn a_server_that_did_not_answer_is_not_called_unknown_and_is_named_once() {
     assert!(said.contains("no server `nowhere` is known"), "{said}");
     assert_eq!(warnings.len(), 2, "{said}");
 }
+
+#[test]
+fn slips_of_those_who_know_other_languages_are_told_with_what_to_write() {
+    let one = r#"action == Mcp::Action::"filesystem/read_text_file""#;
+    let when = |condition: &str| format!("permit (principal, {one}, resource) when {{ {condition} }};");
+    let mut out = String::new();
+    for policy in [
+        format!("{}\n{}", when("true").trim_end_matches(';'), when("true")),
+        format!("{}\n@id(\"b\") {}", when("true").trim_end_matches(';'), when("true")),
+        when("true").trim_end_matches(';').to_owned(),
+        when("context.input has head && context.input.head < 10"),
+        when("context.input has head && context.input.head >= 10"),
+        when(r#"context.time > "2026-01-01""#),
+        when(r#"context.input.path.startsWith("/a")"#),
+        when(r#"context.input.path == "a" and true"#),
+        when(r#"context.input.path == "a" or true"#),
+        when(r#"not (context.input.path == "a")"#),
+        when(r#"args.path == "a""#),
+        when("session.calls > 1"),
+        when("context.input.path"),
+        when("context.input.path == 1"),
+        when("context.input.path has extension"),
+        when("!context.input.path.has_parent_steps"),
+        r#"permit (principal, action == Mcp::Action::"read_text_file", resource);"#.to_owned(),
+        r#"permit (principal, action, resource == Mcp::Tool::"read_text_file");"#.to_owned(),
+        r#"permit (principal, action, resource == Mcp::Tool::"nonsense");"#.to_owned(),
+        r#"permit (principal, action in Mcp::Action::"filesystem/read_*", resource);"#.to_owned(),
+        r#"forbid (principal, action, resource) when { context.input.path == "a" };"#.to_owned(),
+        r#"@lable("x") @ID("x") permit (principal, action, resource);"#.to_owned(),
+        r#"permit (principal, action == Mcp::Action::"filesystem/read_multiple_files", resource)
+           when { context.input.paths__within.contains("/a") };"#
+            .to_owned(),
+    ] {
+        out.push_str(&format!("{policy}\n{}\n\n", findings(&policy)));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn what_is_advised_for_an_argument_that_not_all_have_is_in_order() {
+    let text = r#"forbid (principal, action, resource) when { context has input.path && context.input.path == "a" };"#;
+    assert_eq!(findings(text), "");
+}
+
+#[test]
+fn a_path_that_is_compared_as_a_text_is_told_to_be_one() {
+    let mut catalogue = reference();
+    let inputs = vec![InputRule::new(Meaning::Path, "path").unwrap()];
+    catalogue.rules.insert(name("filesystem"), ArgumentRules { inputs, ..ArgumentRules::default() });
+    for condition in [r#"path like "/a/*""#, r#"path == "/a""#] {
+        let text = format!(
+            "permit (principal, action == Mcp::Action::\"filesystem/read_text_file\", resource) when {{ context.input.{condition} }};"
+        );
+        let told = lines(&Engine::compile(&PolicySources::single("p.cedar", &text), &catalogue).unwrap_err());
+        assert!(
+            told.contains("a path") && told.contains("`context.input.path.normal`"),
+            "{condition}: {told}"
+        );
+        assert!(!told.contains("has_parent_steps"), "{condition}: {told}");
+    }
+}
+
+#[test]
+fn a_server_under_another_name_than_the_policies_call_it_is_told_once() {
+    let text = r#"permit (principal, action == Mcp::Action::"session/open", resource == Mcp::Server::"filesystem");
+        permit (principal, action == Mcp::Action::"filesystem/read_file", resource);
+        permit (principal, action in Mcp::Action::"filesystem/*", resource);"#;
+    let tools = reference().servers.remove(&name("filesystem")).unwrap();
+    let told = |server: &str, text: &str| {
+        let catalogue = Catalogue::of(name(server), tools.clone());
+        let (engine, warnings) =
+            Engine::compile(&PolicySources::single("p.cedar", text), &catalogue).unwrap();
+        lines(&engine.readdressed(warnings))
+    };
+    assert_eq!(
+        told("index", text),
+        "warning: policies: this server is called `index`, and the policies speak of `filesystem` only (if it is that \
+         one, call it so: `--server filesystem`, or under `servers` in the configuration)"
+    );
+    assert_eq!(told("filesystem", text), "");
+    let of_both = format!("{text} permit (principal, action in Mcp::Action::\"index/*\", resource);");
+    assert!(told("index", &of_both).lines().count() > 1 && !told("index", &of_both).contains("speak of"));
+}
+
+#[test]
+fn a_tool_that_is_not_approved_is_told_so_and_how_it_is_approved() {
+    let text = r#"permit (principal, action == Mcp::Action::"filesystem/raed_file", resource);
+        permit (principal, action == Mcp::Action::"filesystem/anything_else", resource);"#;
+    let told = |catalogue: &Catalogue| {
+        lines(&Engine::compile(&PolicySources::single("p.cedar", text), catalogue).unwrap().1)
+    };
+    let pinned = told(&Catalogue { pinned: [name("filesystem")].into(), ..reference() });
+    assert_eq!(pinned.matches("none of the approved tools of `filesystem`").count(), 2, "{pinned}");
+    assert!(pinned.contains("did you mean `filesystem/read_file`? it is none"), "{pinned}");
+    assert!(pinned.contains("`chancery policy lock --update`"), "{pinned}");
+    assert!(!told(&reference()).contains("approved"));
+}

@@ -18,6 +18,7 @@ mod schemas;
 mod semantic;
 mod shipped;
 mod slices;
+mod spellings;
 mod visibility;
 
 use std::sync::Arc;
