@@ -34,7 +34,7 @@ mod texts;
 mod upstream;
 mod values;
 
-pub use cases::{CASE_FILES, Case, CaseAction, CaseFile, Expect, case_schema};
+pub use cases::{CASE_FILES, Case, CaseAction, CaseFile, CasePlace, Expect, case_schema};
 pub use changes::changed_keys;
 pub use diagnostic::{ConfigError, Mistake};
 use diagnostic::{Mistakes, Source};

@@ -16,7 +16,7 @@ use crate::domain::digest::Sha256Digest;
 use super::clauses::{clauses, reads};
 use super::decide::{Asked, arguments, decide, describe};
 use super::engine::Engine;
-use super::hint::hint;
+use super::hint::{Hint, hint};
 use super::observed::Observed;
 use super::query::Query;
 use super::sources::{PolicySources, Statement};
@@ -56,7 +56,7 @@ pub struct Explanation {
     /// Whether policies were asked at all.
     pub asked: bool,
     /// What may be wrong with the request itself: a name that nothing has, and the one that was probably meant.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 /// A policy that is about the action.

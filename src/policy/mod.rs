@@ -81,6 +81,7 @@ pub use entities::{SessionEntities, SessionFacts};
 pub use explain::{Clause, Considered, Explanation, Outcome, Part, PolicyPlace, Truth};
 pub use format::{FormatError, LINE_WIDTH, laid_out, schema_json};
 pub use hindsight::{Hindsight, Recorded};
+pub use hint::{Hint, Misnamed};
 pub use lookalikes::Lookalike;
 pub use names::nearest;
 pub use pin::Pin;

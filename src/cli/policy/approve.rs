@@ -100,10 +100,21 @@ fn told_of_none(
     };
     match wanted.iter().find(|name| !found(name)) {
         Some(name) => Err(Failure::misuse(miette::miette!(
-            help = "without --tool all tools that differ are shown",
+            help = whole(name, drifted),
             "no tool `{name}` differs from what is approved"
         ))),
         None => Ok(()),
+    }
+}
+
+/// What may be meant by a name that nothing differs under.
+fn whole(name: &str, drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
+    let differing = drifted.iter().flat_map(|(server, drifted)| drifted.iter().map(move |d| (server, d)));
+    let mut named =
+        differing.filter(|(_, d)| *d.tool == *name).map(|(server, d)| format!("`{server}/{}`", d.tool));
+    match named.next() {
+        Some(first) => format!("tools are named with their server: --tool {}", first.trim_matches('`')),
+        None => "without --tool all tools that differ are shown; a name is SERVER/TOOL".to_owned(),
     }
 }
 

@@ -45,11 +45,16 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         findings.extend(engine.unprovable(provable));
     }
     let mut refused = engine.is_none();
+    let mut candidate = None;
     if !shadow.is_empty() {
         findings.extend(app::overlooked(&shadow, &policies));
-        let (shadow, found) = checked(&shadow, &catalogue, blind)?;
-        refused |= shadow.is_none();
+        let (engine, mut found) = checked(&shadow, &catalogue, blind)?;
+        refused |= engine.is_none();
+        for finding in &mut found {
+            finding.message.insert_str(0, "shadow set: ");
+        }
         findings.extend(found);
+        candidate = engine;
     }
     let alike = catalogue.lookalikes();
     // One name on two servers may well be meant; two that only look the same are not.
@@ -75,6 +80,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         let summary = summary(engine.len(), warnings, tools);
         let reach = reach(&engine, &catalogue, args.verbose);
         print(&format!("{summary}\n{reach}policy set {}\n", engine.digest()))?;
+    }
+    if let Some(candidate) = candidate {
+        let (count, digest) = (candidate.len(), candidate.digest());
+        print(&format!(
+            "shadow set: {count} {}, policy set {digest}\n",
+            if count == 1 { "policy" } else { "policies" }
+        ))?;
     }
     if errors > 0 {
         eprintln!("{}", refusal(errors, warnings));
@@ -220,7 +232,7 @@ impl<'a> Report<'a> {
         };
         let (errors, warnings) = counted(findings);
         Self {
-            valid: engine.is_some(),
+            valid: engine.is_some() && errors == 0,
             errors,
             warnings,
             policies: engine.map(Engine::len),

@@ -43,6 +43,8 @@ impl Excerpt {
             Outcome::Failed(why) => format!("fails, and so does not hold: {why}"),
             Outcome::Unseen => "depends on an argument that Cedar can't hold exactly".to_owned(),
         };
+        let holds = considered.outcome == Outcome::Holds;
+        let told = |clause| told(clause, holds);
         let mut labels: Vec<LabeledSpan> = considered.clauses.iter().flat_map(told).collect();
         if labels.is_empty() {
             let text = place.text.get(place.span.clone()).unwrap_or_default();
@@ -59,8 +61,8 @@ impl Excerpt {
     }
 }
 
-/// What of a clause is worth being pointed at: what keeps its policy from holding.
-fn told(clause: &Clause) -> Vec<LabeledSpan> {
+/// What of a clause is worth being pointed at: what keeps its policy from holding, or what makes it hold.
+fn told(clause: &Clause, holds: bool) -> Vec<LabeledSpan> {
     let label = |part: &Part, word: String| {
         let values: Vec<String> =
             part.values.iter().map(|(read, value)| format!("{read} is {value}")).collect();
@@ -70,6 +72,9 @@ fn told(clause: &Clause) -> Vec<LabeledSpan> {
     let of = |part: &Part| match &part.truth {
         Truth::Failed(why) => Some(label(part, (*why).to_owned())),
         Truth::Known(value) if *value != clause.when && !clause.met => {
+            Some(label(part, if *value { "true" } else { "false" }.to_owned()))
+        }
+        Truth::Known(value) if *value == clause.when && clause.met && holds => {
             Some(label(part, if *value { "true" } else { "false" }.to_owned()))
         }
         _ => None,

@@ -1,20 +1,23 @@
-//! `chancery policy explain`: one request, and what each policy makes of it. Exit code 0 whatever the decision is.
+//! `chancery policy explain`: one request, and what each policy makes of it. Exit code 0 whatever the decision is, 1 where
+//! the request names what there is not.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::given::{Given, cases, compiled};
 use super::past::records;
 use super::recorded::Told;
 use super::story::{Story, text};
-use super::verdict::{judge, request};
+use super::verdict::{Verdict, judge, request};
 use super::{json, print};
 use crate::cli::{Exit, Failure};
 use crate::config::{Case, CaseFile, ConfigError, Mistake};
+use crate::domain::clock::Clock;
 use crate::domain::ids::ServerName;
-use crate::policy::nearest;
+use crate::policy::{Misnamed, nearest};
 
 /// Arguments of `chancery policy explain`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +43,7 @@ pub(crate) struct Args {
     /// A group that the principal is in, beside those that follow from its name. May be given more than once.
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// Tool calls permitted so far, in the session and of the principal.
+    /// Tool calls permitted so far: in the session and of the principal, all of them of this tool and within the last minute.
     #[arg(long, value_name = "COUNT")]
     calls: Option<u64>,
     /// Seconds since the session opened.
@@ -49,7 +52,7 @@ pub(crate) struct Args {
     /// A label of the principal. May be given more than once.
     #[arg(long = "label", value_name = "LABEL")]
     labels: Vec<String>,
-    /// The time of the request, RFC 3339; by default 2026-01-05T12:00:00Z, a Monday.
+    /// The time of the request, RFC 3339; by default now.
     #[arg(long, value_name = "TIME")]
     now: Option<String>,
     /// In place of all these: the case of this name.
@@ -79,6 +82,8 @@ pub(crate) struct Args {
 struct Explained<'a> {
     /// The request in a few words.
     request: String,
+    /// The time as of which it is decided, RFC 3339.
+    time: String,
     #[serde(flatten)]
     story: Story<'a>,
 }
@@ -94,27 +99,52 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             "which request is meant is not said"
         )));
     }
+    arguments(args)?;
     let found = args.given.find(&args.policies)?;
     let file = match &args.case {
         Some(name) => chosen(name, cases(&args.cases, &found.policies)?)?,
         None => {
-            let asked = asked(args, args.given.server_of(&found.catalogue))?;
+            let server = args.given.server_of(&found.catalogue);
+            if server.is_none() && !args.tool.as_ref().is_some_and(|tool| tool.contains('/')) {
+                return Err(Failure::misuse(miette::miette!(
+                    help = "say it with --server NAME, or --tool SERVER/TOOL",
+                    "which server is meant is not said"
+                )));
+            }
+            let asked = asked(args, server)?;
             CaseFile::parse("(command line)", &asked).map_err(misuse)?
         }
     };
     let engine = compiled(&found.policies, &found.catalogue)?;
+    let mut exit = Exit::Done;
     for case in &file.cases {
-        let verdict = judge(&engine, case);
+        let Verdict { explanation, .. } = judge(&engine, case);
+        if explanation.hint.as_ref().is_some_and(|hint| hint.about != Misnamed::Nothing) {
+            exit = Exit::Findings;
+        }
+        let time = case.now.to_rfc3339();
         print(&match args.json {
-            true => json(&Explained { request: request(case), story: Story::of(&verdict.explanation) })?,
-            false => format!("{}: {}", request(case), text(&verdict.explanation)),
+            true => json(&Explained { request: request(case), time, story: Story::of(&explanation) })?,
+            false => format!("{}: {}\nas of {time}\n", request(case), text(&explanation)),
         })?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// Refuses arguments that are no JSON: a slip on the command line, and no question to policies. What is JSON and yet could
+/// be read in two ways is theirs to refuse.
+fn arguments(args: &Args) -> Result<(), Failure> {
+    let Some(json) = &args.args else { return Ok(()) };
+    let Err(error) = serde_json::from_str::<IgnoredAny>(json) else { return Ok(()) };
+    Err(Failure::misuse(miette::miette!(
+        help = r#"quote names and texts, and the whole for the shell: --args '{"path": "/srv/a"}'"#,
+        "the arguments are not JSON: {error}"
+    )))
 }
 
 /// One decision of a log.
 fn recorded(args: &Args, dir: &Path, id: &str) -> Result<Exit, Failure> {
+    arguments(args)?;
     let records = records(dir)?;
     let Some(decision) = records.decisions.iter().find(|decision| decision.decision_id == id) else {
         let help = "take the id from the denial (`decisionId`), a trace, or the log";
@@ -183,17 +213,24 @@ fn asked(args: &Args, server: Option<ServerName>) -> Result<String, Failure> {
     if let Some(target) = &args.target {
         put("target", target.as_str().into());
     }
-    if let Some(now) = &args.now {
-        put("now", now.as_str().into());
-    }
+    let now = args.now.clone().unwrap_or_else(|| Clock::system().now().to_rfc3339());
+    put("now", now.into());
     let uid = rustix::process::getuid().as_raw();
     let id = args.principal.clone().unwrap_or_else(|| format!("peer:{uid}:-"));
     put("principal", serde_json::json!({ "id": id, "groups": args.groups }));
+    let calls = args.calls.unwrap_or(0);
+    let age = args.age.unwrap_or(0);
     put(
         "session",
-        serde_json::json!({ "age": args.age.unwrap_or(0), "calls": args.calls.unwrap_or(0), "labels": args.labels }),
+        serde_json::json!({ "age": age, "calls": calls, "tool_calls": calls, "labels": args.labels }),
     );
-    put("usage", serde_json::json!({ "calls": args.calls.unwrap_or(0) }));
+    // Each limit is reached by so many, whatever it counts.
+    let counts = serde_json::json!({ "calls": calls, "minute": calls, "hour": calls, "day": calls });
+    let mut usage = counts.clone();
+    if let Some(usage) = usage.as_object_mut() {
+        usage.extend([("server".to_owned(), counts.clone()), ("tool".to_owned(), counts)]);
+    }
+    put("usage", usage);
     put("labels", args.labels.clone().into());
     let mut file = serde_json::json!({ "cases": [Value::Object(case)] });
     if let (Some(server), Some(file)) = (server, file.as_object_mut()) {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::excerpt::excerpt;
 use crate::domain::decision::{PolicyFailure, Ruling};
-use crate::policy::{Clause, Considered, Explanation, Outcome, Part, Truth};
+use crate::policy::{Clause, Considered, Explanation, Misnamed, Outcome, Part, Truth};
 
 /// `allow`, or `deny (not_permitted)`, and by which policies.
 pub(super) fn headline(ruling: &Ruling) -> String {
@@ -45,7 +45,8 @@ pub(super) fn text(explanation: &Explanation) -> String {
         1 => out.push_str("\n1 other policy is about other actions\n"),
         count => out.push_str(&format!("\n{count} other policies are about other actions\n")),
     }
-    if let Some(suggestion) = &ruling.suggestion {
+    // What there is not needs no permit.
+    if let Some(suggestion) = suggestion(explanation) {
         out.push_str(&format!("\nthis would permit it, with any arguments:\n  {suggestion}\n"));
     }
     out
@@ -72,7 +73,7 @@ pub(super) struct Story<'a> {
     others: usize,
     suggestion: Option<&'a str>,
     /// What may be wrong with the request itself.
-    hint: Option<&'a str>,
+    hint: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,10 +132,16 @@ impl<'a> Story<'a> {
             would_flip: ruling.would_flip,
             policies: explanation.considered.iter().map(policy).collect(),
             others: explanation.others,
-            suggestion: ruling.suggestion.as_deref(),
-            hint: explanation.hint.as_deref(),
+            suggestion: suggestion(explanation),
+            hint: explanation.hint.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// What would permit it, unless it asks for what there is not.
+fn suggestion(explanation: &Explanation) -> Option<&str> {
+    let odd = explanation.hint.as_ref().is_some_and(|hint| hint.about != Misnamed::Nothing);
+    explanation.ruling.suggestion.as_deref().filter(|_| !odd)
 }
 
 fn failure(failure: &PolicyFailure) -> FailureStory<'_> {

@@ -14,7 +14,7 @@ use super::{json, print};
 use crate::cli::{Exit, Failure};
 use crate::config::{Case, CaseFile, Mistake, case_schema};
 use crate::domain::unseen::visible;
-use crate::policy::{Engine, Outcome, PolicyPlace};
+use crate::policy::{Considered, Engine, Outcome, PolicyPlace};
 
 /// Arguments of `chancery policy test`.
 #[derive(Debug, clap::Args)]
@@ -75,8 +75,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             for failure in &verdict.explanation.ruling.failures {
                 eprintln!("  `{}`: {}\n", failure.policy.id, failure.message);
             }
-            let about = verdict.explanation.considered.iter();
-            for considered in about.filter(|c| !matches!(c.outcome, Outcome::OutOfScope(_))) {
+            let considered = &verdict.explanation.considered;
+            let elsewhere = |c: &&Considered| matches!(c.outcome, Outcome::OutOfScope(_));
+            // Where nothing else is about it, those for somebody else are why.
+            let all = considered.iter().all(|c| elsewhere(&c));
+            for considered in considered.iter().filter(|c| all || !elsewhere(c)) {
                 eprintln!("{}", excerpt(considered));
             }
         }

@@ -1,10 +1,11 @@
 //! What policies say of a case, beside what it expects of them.
 
 use super::story::headline;
-use crate::config::{Case, CaseAction, Expect, Mistake};
+use crate::config::{Case, CaseAction, CasePlace, Expect, Mistake};
 use crate::domain::decision::Effect;
 use crate::domain::digest::Salt;
-use crate::policy::{Action, Direction, Engine, Explanation, Listed, Query, nearest};
+use crate::domain::refusal::DenyReason;
+use crate::policy::{Action, Direction, Engine, Explanation, Listed, Misnamed, Query, nearest};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -76,6 +77,9 @@ pub(super) fn request(case: &Case) -> String {
 fn missed(engine: &Engine, case: &Case, explanation: &Explanation, listed: Option<bool>) -> Option<Mistake> {
     let ruling = &explanation.ruling;
     let name = &case.name;
+    if let Some(nothing) = of_nothing(case, explanation) {
+        return Some(nothing);
+    }
     let wrong = |got: &str| {
         let expected = match case.expect {
             Expect::Allow => "allow",
@@ -84,18 +88,30 @@ fn missed(engine: &Engine, case: &Case, explanation: &Explanation, listed: Optio
             Expect::Hidden => "hidden",
         };
         let message = format!("case `{name}`: expected {expected}, and it is {got}");
-        Some(case.missed(message, false, explanation.hint.clone()))
+        Some(case.missed(message, CasePlace::Expect, None))
     };
     match (case.expect, listed) {
         (Expect::Listed | Expect::Hidden, None) => {
             let help = "ask for a tool, or for `prompts/get` or `resources/read` with a `target`".to_owned();
-            return Some(case.missed(format!("case `{name}`: no list has that"), false, Some(help)));
+            return Some(case.missed(
+                format!("case `{name}`: no list has that"),
+                CasePlace::Expect,
+                Some(help),
+            ));
         }
         (Expect::Listed, Some(false)) => return wrong("hidden"),
         (Expect::Hidden, Some(true)) => return wrong("listed"),
         (Expect::Listed | Expect::Hidden, _) => return None,
         (Expect::Allow, _) if ruling.effect != Effect::Allow => return wrong(&headline(ruling)),
         (Expect::Deny(_), _) if ruling.effect == Effect::Allow => return wrong(&headline(ruling)),
+        (Expect::Deny(None), _)
+            if matches!(ruling.deny, Some(DenyReason::InvalidInput | DenyReason::UnknownTool)) =>
+        {
+            let got = ruling.deny.map_or("", DenyReason::as_str);
+            let message = format!("case `{name}`: no policy denies it: it is {got}");
+            let help = format!("`deny` is a policy's word; write `expect: {got}` if that is meant");
+            return Some(case.missed(message, CasePlace::Expect, Some(help)));
+        }
         (Expect::Deny(Some(reason)), _) if ruling.deny.is_none_or(|deny| deny.as_str() != reason) => {
             return wrong(&headline(ruling));
         }
@@ -112,10 +128,28 @@ fn missed(engine: &Engine, case: &Case, explanation: &Explanation, listed: Optio
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             let message =
                 format!("case `{name}`: expected by {}, and it is by {}", words(&expected), words(&by));
-            Some(case.missed(message, true, misnamed(engine, &expected)))
+            Some(case.missed(message, CasePlace::By, misnamed(engine, &expected)))
         }
         _ => None,
     }
+}
+
+/// That a case asks for what there is not, which is denied whatever the policies say; unless it expects just that.
+fn of_nothing(case: &Case, explanation: &Explanation) -> Option<Mistake> {
+    let hint = explanation.hint.as_ref()?;
+    let call = matches!(case.asked, CaseAction::Call { .. });
+    if call && case.expect == Expect::Deny(Some(DenyReason::UnknownTool.as_str())) {
+        return None;
+    }
+    let (place, otherwise) = match hint.about {
+        Misnamed::Nothing => return None,
+        Misnamed::Server if call => (CasePlace::Server, "expect `unknown_tool` if that is meant"),
+        Misnamed::Server => (CasePlace::Server, "name a server that is known"),
+        Misnamed::Tool => (CasePlace::Asked, "expect `unknown_tool` if that is meant"),
+        Misnamed::Method => (CasePlace::Asked, "write `method: other` for what has no action of its own"),
+    };
+    let help = hint.fix.clone().unwrap_or_else(|| otherwise.to_owned());
+    Some(case.missed(format!("case `{}`: {}", case.name, hint.what), place, Some(help)))
 }
 
 /// An id of no policy among these, and the one that was probably meant.

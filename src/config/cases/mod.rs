@@ -48,6 +48,21 @@ pub struct Case {
     source: Source,
     expect_at: Range<usize>,
     by_at: Range<usize>,
+    asked_at: Range<usize>,
+    server_at: Range<usize>,
+}
+
+/// A place of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CasePlace {
+    /// What it expects.
+    Expect,
+    /// The policies that it names.
+    By,
+    /// The tool or the method.
+    Asked,
+    /// The server, which may be named for the whole file.
+    Server,
 }
 
 /// What a case asks for.
@@ -88,8 +103,13 @@ pub enum Expect {
 
 impl Case {
     /// That something else than the expected came out, at the place where it is written.
-    pub fn missed(&self, message: String, by: bool, help: Option<String>) -> Mistake {
-        let span = if by && !self.by_at.is_empty() { &self.by_at } else { &self.expect_at };
+    pub fn missed(&self, message: String, at: CasePlace, help: Option<String>) -> Mistake {
+        let span = match at {
+            CasePlace::By if !self.by_at.is_empty() => &self.by_at,
+            CasePlace::Expect | CasePlace::By => &self.expect_at,
+            CasePlace::Asked => &self.asked_at,
+            CasePlace::Server => &self.server_at,
+        };
         Mistake::new(&self.source, span, message, help)
     }
 

@@ -1,6 +1,7 @@
 //! From the shapes of a case file to cases: what they share is filled in, every mistake noted.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::raw;
@@ -61,11 +62,12 @@ impl Resolver<'_> {
         let now = self.now();
         let expect = self.expect();
         let asked = self.asked();
+        self.deciding();
         let principal = self.principal();
         let session = case.session.clone().or_else(|| self.file.session.clone()).unwrap_or_default();
         let transport = self.transport(&session);
         let protocol = self.protocol(&session);
-        let ((server, asked), expect, (principal, given)) = (asked?, expect?, principal?);
+        let ((server, asked, server_at), expect, (principal, given)) = (asked?, expect?, principal?);
         let mut groups = given.groups.unwrap_or_default();
         if principal.kind() == EvidenceKind::Mtls {
             let id = principal.as_str().parse().ok()?;
@@ -124,6 +126,8 @@ impl Resolver<'_> {
             source: self.source.clone(),
             expect_at: case.expect.span.clone(),
             by_at: case.by.as_ref().map(|by| by.span.clone()).unwrap_or_default(),
+            asked_at: case.tool.as_ref().or(case.method.as_ref()).unwrap_or(&case.name).span.clone(),
+            server_at,
         })
     }
 
@@ -173,8 +177,19 @@ impl Resolver<'_> {
         })
     }
 
-    /// The server and what is asked of it.
-    fn asked(&mut self) -> Option<(ServerName, CaseAction)> {
+    /// Whether `by` says something.
+    fn deciding(&mut self) {
+        let expected = self.case.expect.value.as_str();
+        if let Some(by) = self.case.by.as_ref().filter(|_| matches!(expected, "listed" | "hidden")) {
+            let message =
+                format!("no policies decide alone what is {expected}, so `by` would not be looked at");
+            let help = "remove `by`, or expect `allow` or why a call is denied";
+            self.mistakes.add(&by.span, message, help);
+        }
+    }
+
+    /// The server and what is asked of it, and where the server is named.
+    fn asked(&mut self) -> Option<(ServerName, CaseAction, Range<usize>)> {
         let case = self.case;
         let mut named = case.server.as_ref().or(self.file.server.as_ref()).map(|at| (at, at.value.as_str()));
         let asked = match (&case.tool, &case.method) {
@@ -220,7 +235,7 @@ impl Resolver<'_> {
             return self.wrong(&case.name, "the case names no server", help);
         };
         match server.parse() {
-            Ok(server) => Some((server, asked)),
+            Ok(server) => Some((server, asked, at.span.clone())),
             Err(error) => self.wrong(at, format!("{error}"), "write the server's name as policies have it"),
         }
     }
