@@ -77,12 +77,15 @@ pub(super) fn hint(engine: &Engine, query: &Query<'_>) -> Option<Hint> {
     }
 }
 
-/// That none of the servers is the one that is asked.
+/// That none of the servers is the one that is asked, and one is called nearly so. Without tools another name may well be
+/// meant: of a server that is to have nothing.
 fn server(engine: &Engine, query: &Query<'_>) -> Option<Hint> {
     let (server, catalogue) = (&query.session.facts().server, &engine.catalogue);
-    let known = catalogue.servers.contains_key(server) || catalogue.unanswered.contains(server);
-    // Without any server nothing can be said of names.
-    (!known && !engine.is_empty() && !catalogue.servers.is_empty()).then(|| strange(engine, server.as_str()))
+    if engine.is_empty() || catalogue.servers.contains_key(server) || catalogue.unanswered.contains(server) {
+        return None;
+    }
+    nearest(server.as_str(), catalogue.servers.keys().map(|known| known.as_str()))?;
+    Some(strange(engine, server.as_str()))
 }
 
 /// A server that is not known.

@@ -33,6 +33,7 @@ mod paged;
 mod pinning;
 mod policy;
 mod policy_authors;
+mod policy_cases;
 mod policy_drift;
 mod policy_words;
 mod puppet;

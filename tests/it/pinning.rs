@@ -198,6 +198,8 @@ fn a_tool_redefined_after_it_was_approved_is_held_back_until_an_operator_approve
         gateway.dir.path(),
         &[plain("list"), read("Reads", &json!({ "type": "boolean" })), plain("exfiltrate")],
     );
+    let (code, _, err) = policy(gateway.dir.path(), &["approve", "--tool", "read", "--yes"]);
+    assert!(code == 2 && err.contains("--tool demo/read"), "{err}");
     let (code, out, _) = policy(gateway.dir.path(), &["approve", "--tool", "demo/read", "--yes"]);
     assert_eq!(code, 1, "one is left: {out}");
     wait_for("word of it", || gateway.said().contains("would make the policies invalid").then_some(()));

@@ -155,7 +155,17 @@ fn a_request_is_explained_policy_by_policy() {
     let desk = Desk::new();
     let read = |path: &str, more: &[&str]| {
         let arguments = format!(r#"{{"path":"{path}","head":200}}"#);
-        let args = ["explain", "--tool", "files/read", "--args", &arguments, "--principal", "peer:1000:-"];
+        let args = [
+            "explain",
+            "--tool",
+            "files/read",
+            "--args",
+            &arguments,
+            "--principal",
+            "peer:1000:-",
+            "--now",
+            "2026-01-05T12:00:00Z",
+        ];
         desk.policy(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
     };
     let (code, out, err) = read("/public/../a", &["--calls", "3"]);

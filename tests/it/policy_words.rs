@@ -103,8 +103,8 @@ fn names_in_cases_and_requests_that_nothing_has_are_told_with_the_ones_that_were
             1,
             ["there is no policy `publik`", "did you mean `public`?"],
         ),
-        // As `other` it is denied, as expected: the author is told all the same.
-        ("method: tools/lst, expect: deny", 0, ["counts as `other`", "did you mean `tools/list`?"]),
+        // As `other` it is denied, as expected, and not for what was meant.
+        ("method: tools/lst, expect: deny", 1, ["counts as `other`", "did you mean `tools/list`?"]),
         (
             "tool: read, sesion: { calls: 1 }, expect: allow",
             2,
@@ -120,7 +120,7 @@ fn names_in_cases_and_requests_that_nothing_has_are_told_with_the_ones_that_were
     };
     let (code, said) = explain(&["--tool", "files/raed"]);
     assert!(
-        code == 0 && said.contains("did you mean `read`?") && said.contains("no policy was asked"),
+        code == 1 && said.contains("did you mean `read`?") && said.contains("no policy was asked"),
         "{said}"
     );
     let (code, said) = explain(&["--tool", "read", "--principal", "alice"]);
@@ -175,6 +175,8 @@ fn an_excerpt_has_whole_lines_and_exact_places() {
         r#"{"path":"/a/../b","head":11}"#,
         "--principal",
         "peer:7:-",
+        "--now",
+        "2026-01-05T12:00:00Z",
     ]);
     assert_eq!(code, 0, "{err}");
     insta::assert_snapshot!(out);

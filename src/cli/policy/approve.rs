@@ -48,7 +48,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         left += rest.len();
         drifted.insert(standing.server.clone(), chosen);
     }
-    told_of_none(&wanted, &drifted)?;
+    told_of_none(&wanted, &drifted, &standings)?;
     let live = standings.iter().map(|standing| (standing.server.clone(), standing.live.clone())).collect();
     let alike = lookalikes(&live);
     for pair in &alike {
@@ -92,6 +92,7 @@ fn next(
 fn told_of_none(
     wanted: &BTreeSet<&str>,
     drifted: &BTreeMap<ServerName, Vec<Drifted>>,
+    standings: &[Standing],
 ) -> Result<(), Failure> {
     let found = |name: &str| {
         drifted.iter().any(|(server, drifted)| {
@@ -100,7 +101,7 @@ fn told_of_none(
     };
     match wanted.iter().find(|name| !found(name)) {
         Some(name) => Err(Failure::misuse(miette::miette!(
-            help = whole(name, drifted),
+            help = whole(name, standings),
             "no tool `{name}` differs from what is approved"
         ))),
         None => Ok(()),
@@ -108,12 +109,9 @@ fn told_of_none(
 }
 
 /// What may be meant by a name that nothing differs under.
-fn whole(name: &str, drifted: &BTreeMap<ServerName, Vec<Drifted>>) -> String {
-    let differing = drifted.iter().flat_map(|(server, drifted)| drifted.iter().map(move |d| (server, d)));
-    let mut named =
-        differing.filter(|(_, d)| *d.tool == *name).map(|(server, d)| format!("`{server}/{}`", d.tool));
-    match named.next() {
-        Some(first) => format!("tools are named with their server: --tool {}", first.trim_matches('`')),
+fn whole(name: &str, standings: &[Standing]) -> String {
+    match standings.iter().find(|standing| standing.drifted().iter().any(|d| *d.tool == *name)) {
+        Some(standing) => format!("tools are named with their server: --tool {}/{name}", standing.server),
         None => "without --tool all tools that differ are shown; a name is SERVER/TOOL".to_owned(),
     }
 }
