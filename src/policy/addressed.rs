@@ -7,12 +7,12 @@ use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
 use super::engine::Engine;
 use super::entities::TYPES;
 use super::methods::{GROUPS, METHODS, OTHER, SESSION_OPEN};
+use super::names::nearest;
 
 /// See [`Engine::readdressed`].
 pub(super) fn readdressed(engine: &Engine, warnings: Vec<Warning>) -> Vec<Warning> {
-    let Some(told) = misnamed(engine).filter(|_| warnings.iter().any(|warning| warning.unknown_name)) else {
-        return warnings;
-    };
+    let unknown = warnings.iter().filter(|warning| warning.unknown_name).count();
+    let Some(told) = misnamed(engine).filter(|_| unknown > 1) else { return warnings };
     let others = warnings.into_iter().filter(|warning| !warning.unknown_name);
     std::iter::once(told).chain(others).collect()
 }
@@ -25,7 +25,9 @@ fn misnamed(engine: &Engine) -> Option<Warning> {
         return None;
     }
     let named = named(engine);
-    if named.is_empty() || named.contains(server.as_str()) {
+    // A slip of the pen is told where it stands.
+    let near = nearest(server.as_str(), named.iter().map(String::as_str)).is_some();
+    if named.is_empty() || near || named.contains(server.as_str()) {
         return None;
     }
     let list: Vec<String> = named.iter().map(|name| format!("`{name}`")).collect();

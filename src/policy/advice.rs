@@ -3,7 +3,7 @@
 
 use super::names::nearest;
 use super::schema::quoted;
-use super::slips::{Pointed, named_types, slip};
+use super::slips::{Pointed, named_types, slip, suggests_near, unasked};
 
 /// The variables of a policy.
 const VARIABLES: [&str; 4] = ["principal", "action", "resource", "context"];
@@ -72,6 +72,12 @@ pub(super) fn advised(message: &str, help: Option<String>, pointed: Pointed<'_>)
         return found;
     }
     let help = slip(&message, pointed).or_else(|| meant(&message)).or(help);
+    let help = match (unasked(&message, pointed), help) {
+        // Cedar names the least different of all attributes, however different it is.
+        (Some(ask), Some(help)) if suggests_near(&message, &help) => Some(format!("{help} If not: {ask}")),
+        (Some(ask), _) => Some(ask),
+        (None, help) => help,
+    };
     // Cedar's help begins with the policy's position, which says nothing to an author.
     let unnumbered =
         |help: &str| match help.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, ")) {

@@ -53,7 +53,6 @@ pub(super) fn slip(message: &str, pointed: Pointed<'_>) -> Option<String> {
         .or_else(|| typed(message, pointed))
         .or_else(|| meant(message, pointed))
         .or_else(|| beside(message))
-        .or_else(|| unasked(message, pointed))
 }
 
 /// Whether a policy goes on where another should begin, or ends in the middle.
@@ -153,7 +152,7 @@ fn beside(message: &str) -> Option<String> {
 }
 
 /// An argument that not all have that the policy is about.
-fn unasked(message: &str, pointed: Pointed<'_>) -> Option<String> {
+pub(super) fn unasked(message: &str, pointed: Pointed<'_>) -> Option<String> {
     let name = missing(message)?;
     let one = pointed.before.split("when").next().is_some_and(|scope| scope.contains("action =="));
     if one || !(name == "input" || name.starts_with("input.")) {
@@ -162,6 +161,12 @@ fn unasked(message: &str, pointed: Pointed<'_>) -> Option<String> {
     Some(format!(
         "this policy is about several actions, and not all have it: name those that do, or ask first: `context has {name} && …`"
     ))
+}
+
+/// Whether the name that `help` suggests for a missing attribute is near to it.
+pub(super) fn suggests_near(message: &str, help: &str) -> bool {
+    let asked = missing(message).and_then(|name| name.rsplit('.').next());
+    asked.zip(help.split('`').nth(1)).is_some_and(|(asked, suggested)| nearest(asked, [suggested]).is_some())
 }
 
 /// The attribute of the context that Cedar does not find.

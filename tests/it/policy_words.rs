@@ -273,6 +273,10 @@ fn every_command_prints_one_json_document_whose_keys_are_documented() {
 #[test]
 fn policies_in_a_subdirectory_or_under_another_ending_are_told_to_be_out_of_force() {
     let desk = Desk::new();
+    desk.write(
+        "policies/p.cedar",
+        "permit (principal, action == Mcp::Action::\"session/open\", resource);\n",
+    );
     assert_eq!(desk.policy(&["check", "--deny-warnings"]).0, 0, "nothing is overlooked");
     std::fs::create_dir(desk.path("policies/sub")).unwrap();
     desk.write("policies/sub/f.cedar", "forbid (principal, action, resource);\n");

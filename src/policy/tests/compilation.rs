@@ -244,6 +244,7 @@ fn a_server_under_another_name_than_the_policies_call_it_is_told_once() {
          one, call it so: `--server filesystem`, or under `servers` in the configuration)"
     );
     assert_eq!(told("filesystem", text), "");
+    assert!(!told("filesystm", text).contains("speak of"), "a slip of the pen");
     let of_both = format!("{text} permit (principal, action in Mcp::Action::\"index/*\", resource);");
     assert!(told("index", &of_both).lines().count() > 1 && !told("index", &of_both).contains("speak of"));
 }
