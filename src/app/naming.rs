@@ -24,13 +24,9 @@ const EXTENSIONS: [&str; 7] = [".js", ".mjs", ".cjs", ".ts", ".py", ".sh", ".exe
 /// `npx -y @modelcontextprotocol/server-filesystem /data` is `filesystem`, `uvx mcp-server-git` is `git`,
 /// `./bin/Weather_Server.py` is `weather`, `node dist/index.js` is called after the directory that it is run in, and `mcp`
 /// is what nothing usable is left of.
-pub fn server_name(command: &[String]) -> Option<ServerName> {
-    // Without one, relative paths can't be opened either.
-    let here = std::env::current_dir().unwrap_or_default();
-    name_at(command, &here)
-}
-
-fn name_at(command: &[String], here: &Path) -> Option<ServerName> {
+///
+/// `here` is the directory that the command is run in.
+pub fn server_name(command: &[String], here: &Path) -> Option<ServerName> {
     telling_name(command, here).or_else(|| "mcp".parse().ok())
 }
 
@@ -123,7 +119,7 @@ mod tests {
         ] {
             let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
             assert_eq!(
-                name_at(&words, Path::new("/srv/mcp-notes")).as_ref().map(ServerName::as_str),
+                server_name(&words, Path::new("/srv/mcp-notes")).as_ref().map(ServerName::as_str),
                 expected,
                 "{command}"
             );

@@ -90,7 +90,8 @@ fn configured(name: Option<ServerName>, config: &mut Config) -> Result<ServerCon
 
 /// The server that a command line starts.
 pub(super) fn server(name: Option<ServerName>, command: Vec<String>) -> Result<ServerConfig, Failure> {
-    let name = match name.or_else(|| app::server_name(&command)) {
+    let here = Environment::process().working_dir();
+    let name = match name.or_else(|| app::server_name(&command, &here)) {
         Some(name) => name,
         None => {
             return Err(Failure::misuse(miette::miette!(

@@ -50,6 +50,11 @@ impl Environment {
         split_search_path(&self.var("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned()))
     }
 
+    /// The directory that relative paths begin at; empty where the process has none, and no such path can be opened.
+    pub fn working_dir(&self) -> PathBuf {
+        std::env::current_dir().unwrap_or_default()
+    }
+
     /// Replaces a leading `~/` by the home directory.
     pub(super) fn expand_home(&self, path: &str) -> PathBuf {
         match (path.strip_prefix("~/"), self.home()) {

@@ -132,7 +132,7 @@ pub(super) fn server_at(name: Option<ServerName>, command: Vec<String>) -> Resul
     };
     let Some(url) = url else { return server(name, command) };
     let host = url.host_str().unwrap_or_default().to_owned();
-    let Some(name) = name.or_else(|| app::server_name(&[host])) else {
+    let Some(name) = name.or_else(|| app::server_name(&[host], Path::new(""))) else {
         return Err(Failure::misuse(miette::miette!(
             help = "say how policies call it: --server NAME",
             "the server has no name that can be taken from its URL"
