@@ -139,7 +139,7 @@ mod tests {
             overlooked(paths, others).into_iter().map(line).collect()
         };
         assert_eq!(
-            told(&[policies.clone()], &[policies.join("next")]),
+            told(std::slice::from_ref(&policies), &[policies.join("next")]),
             [
                 "/policies/b.cedr is not in force: policy files end with `.cedar` (name it `b.cedar`, or move it elsewhere)",
                 "/policies/c.CEDAR is not in force: policy files end with `.cedar` (name it `c.cedar`, or move it elsewhere)",
