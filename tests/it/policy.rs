@@ -51,7 +51,7 @@ fn what_init_writes_is_in_order_and_is_never_overwritten_unasked() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("\n@id(\"files:open\")\npermit "), "{text}");
     assert!(
-        text.contains("\npermit (principal in Mcp::Group::\"uid:") && text.contains("\n// permit "),
+        text.contains("\npermit (\n  principal in Mcp::Group::\"uid:") && text.contains("\n// permit ("),
         "{text}"
     );
 
