@@ -212,3 +212,32 @@ fn a_copied_recipe_with_a_misspelt_argument_or_a_broken_rule_fails_its_checks() 
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("FAILED  a step up that stays inside could follow a link"), "{out}");
 }
+
+#[test]
+fn the_shadow_sets_own_cases_are_run_with_its_configuration() {
+    let author = Author::new();
+    let recipe = root().join("shadow-rollout");
+    let copy = tempfile::tempdir().unwrap();
+    let mut copied = files(&recipe, "");
+    for set in ["active", "next"] {
+        fs::create_dir(copy.path().join(set)).unwrap();
+        copied.extend(files(&recipe.join(set), ""));
+    }
+    for file in copied {
+        fs::copy(&file, copy.path().join(file.strip_prefix(&recipe).unwrap())).unwrap();
+    }
+    let test = ["policy", "test", "-c", "chancery.yaml", "--require-coverage"];
+    let out = author.passes(copy.path(), &test);
+    assert!(out.contains("The shadow set:\n"), "{out}");
+
+    let cases = copy.path().join("next/policies.cases.yaml");
+    let text = fs::read_to_string(&cases).unwrap();
+    fs::write(&cases, text.replacen("expect: forbidden, by: [no-moves]", "expect: allow", 1)).unwrap();
+    let (code, out, err) = author.run(copy.path(), &test);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("FAILED  nothing is moved") && err.contains("no-moves"), "{out}{err}");
+    let (code, out, _) = author.run(copy.path(), &[&test[..], &["--json"]].concat());
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["passed"], &report["failed"]), (1, &false.into(), &0.into()));
+    assert_eq!(report["shadow"]["failed"], 1);
+}

@@ -306,7 +306,10 @@ fn the_socket_is_its_users_alone() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
         path = path.parent().unwrap();
     }
-    let binary = gateway.dir.path().join("chancery");
+    // Not among the gateway's own files, which are searched for secrets at the end.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = elsewhere.path().join("chancery");
     // By a process of its own: a file that this one has open for writing can't be run by those that it forks.
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_chancery")).arg(&binary).status().unwrap().success());
     let mut command = Command::new(&binary);

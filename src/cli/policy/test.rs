@@ -54,38 +54,38 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let engine = compiled(&found.policies, &found.catalogue)?;
     let run = Run::of(&engine, &files);
-    let failed = run.failed();
-    let exit = match failed > 0 || (args.require_coverage && !run.uncovered.is_empty()) {
+    let beside = shadow_cases(args, &found.shadow, &files)?;
+    let candidate = match beside.is_empty() {
+        true => None,
+        false => Some(compiled(&found.shadow, &found.catalogue)?),
+    };
+    let shadow = candidate.as_ref().map(|engine| Run::of(engine, &beside));
+    let short = |run: &Run<'_>| run.failed() > 0 || (args.require_coverage && !run.uncovered.is_empty());
+    let exit = match short(&run) || shadow.as_ref().is_some_and(short) {
         true => Exit::Findings,
         false => Exit::Done,
     };
     if args.json {
-        print(&json(&run.report())?)?;
+        let report = run.report();
+        let shadow = shadow.as_ref().map(|shadow| Box::new(shadow.report()));
+        let passed = report.passed && shadow.as_ref().is_none_or(|shadow| shadow.passed);
+        print(&json(&Report { passed, shadow, ..report })?)?;
         return Ok(exit);
     }
-    for (file, case, verdict) in &run.verdicts {
-        if let (None, Some(hint)) = (&verdict.missed, &verdict.explanation.hint) {
-            let told = format!("{}:{}: case `{}`: {hint}", file.name, case.line(), case.name);
-            eprintln!("chancery: {}", visible(&told));
-        }
-        if let Some(missed) = &verdict.missed {
-            eprintln!("{:?}", miette::Report::new(missed.clone()));
-            let told = format!("{}: {}", request(case), headline(&verdict.explanation.ruling));
-            eprintln!("  {}\n", visible(&told));
-            for failure in &verdict.explanation.ruling.failures {
-                eprintln!("  `{}`: {}\n", failure.policy.id, failure.message);
-            }
-            let considered = &verdict.explanation.considered;
-            let elsewhere = |c: &&Considered| matches!(c.outcome, Outcome::OutOfScope(_));
-            // Where nothing else is about it, those for somebody else are why.
-            let all = considered.iter().all(|c| elsewhere(&c));
-            for considered in considered.iter().filter(|c| all || !elsewhere(c)) {
-                eprintln!("{}", excerpt(considered));
-            }
-        }
-    }
+    run.complain();
     print(&run.summary())?;
+    if let Some(shadow) = &shadow {
+        shadow.complain();
+        print(&format!("\nThe shadow set:\n{}", shadow.summary()))?;
+    }
     Ok(exit)
+}
+
+/// The cases beside the shadow set that are not beside the active one too, unless others were asked for.
+fn shadow_cases(args: &Args, shadow: &[PathBuf], active: &[CaseFile]) -> Result<Vec<CaseFile>, Failure> {
+    let mut files = if args.cases.is_empty() { cases(&[], shadow)? } else { Vec::new() };
+    files.retain(|file| active.iter().all(|other| other.name != file.name));
+    Ok(files)
 }
 
 /// All cases with what came of them.
@@ -115,6 +115,31 @@ impl<'a> Run<'a> {
 
     fn failed(&self) -> usize {
         self.verdicts.iter().filter(|(.., verdict)| verdict.missed.is_some()).count()
+    }
+
+    /// Says of each case that did not come out as expected what the policies made of it.
+    fn complain(&self) {
+        for (file, case, verdict) in &self.verdicts {
+            if let (None, Some(hint)) = (&verdict.missed, &verdict.explanation.hint) {
+                let told = format!("{}:{}: case `{}`: {hint}", file.name, case.line(), case.name);
+                eprintln!("chancery: {}", visible(&told));
+            }
+            if let Some(missed) = &verdict.missed {
+                eprintln!("{:?}", miette::Report::new(missed.clone()));
+                let told = format!("{}: {}", request(case), headline(&verdict.explanation.ruling));
+                eprintln!("  {}\n", visible(&told));
+                for failure in &verdict.explanation.ruling.failures {
+                    eprintln!("  `{}`: {}\n", failure.policy.id, failure.message);
+                }
+                let considered = &verdict.explanation.considered;
+                let elsewhere = |c: &&Considered| matches!(c.outcome, Outcome::OutOfScope(_));
+                // Where nothing else is about it, those for somebody else are why.
+                let all = considered.iter().all(|c| elsewhere(&c));
+                for considered in considered.iter().filter(|c| all || !elsewhere(c)) {
+                    eprintln!("{}", excerpt(considered));
+                }
+            }
+        }
     }
 
     fn summary(&self) -> String {
@@ -165,6 +190,7 @@ impl<'a> Run<'a> {
             cases: cases.collect(),
             failed: self.failed(),
             coverage: Coverage { policies: self.policies, undecided: uncovered.collect() },
+            shadow: None,
         }
     }
 }
@@ -172,12 +198,15 @@ impl<'a> Run<'a> {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
-    /// Whether all cases passed.
+    /// Whether all cases passed, those of the shadow set too.
     passed: bool,
     /// How many did not.
     failed: usize,
     cases: Vec<CaseReport<'a>>,
     coverage: Coverage<'a>,
+    /// The same of the configuration's shadow set, where it has cases of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Box<Self>>,
 }
 
 #[derive(Debug, Serialize)]
