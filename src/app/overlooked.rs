@@ -24,6 +24,9 @@ pub fn overlooked(paths: &[PathBuf], others: &[PathBuf]) -> Vec<PolicyDiagnostic
             if named.contains(&path_whole) {
                 continue;
             }
+            if is_log(&path_whole) {
+                continue;
+            }
             if path_whole.is_dir() {
                 found
                     .extend(below(&path, &named, DEPTH).map(|file| in_subdirectory(directory, &path, &file)));
@@ -53,10 +56,16 @@ fn below(directory: &Path, named: &[PathBuf], depth: usize) -> Option<PathBuf> {
         // A link to a directory may lead around in a circle.
         let is_dir = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
         match is_dir {
+            true if is_log(&path) => None,
             true => below(&path, named, depth.checked_sub(1)?),
             false => path.extension().is_some_and(|extension| extension == "cedar").then_some(path),
         }
     })
+}
+
+/// Whether it is an attestation log: the policies in it are copies of those that decided.
+fn is_log(directory: &Path) -> bool {
+    directory.join("records").is_dir() && directory.join("policies").is_dir()
 }
 
 /// The name that a file was probably meant to have, if its own is not that of a policy file.
@@ -109,7 +118,18 @@ mod tests {
     fn what_looks_like_a_policy_and_is_not_in_force_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let policies = dir.path().join("policies");
-        for sub in ["sub/deeper", "next", "notes", ".git", "sub.cedar.d"] {
+        let subs = [
+            "sub/deeper",
+            "next",
+            "notes",
+            ".git",
+            "sub.cedar.d",
+            "log/records",
+            "log/policies/1",
+            "kept/log/records",
+            "kept/log/policies",
+        ];
+        for sub in subs {
             fs::create_dir_all(policies.join(sub)).unwrap();
         }
         for name in [
@@ -128,6 +148,8 @@ mod tests {
             "next/g.cedar",
             "notes/g.md",
             ".git/h.cedar",
+            "log/policies/1/a.cedar",
+            "kept/log/policies/a.cedar",
         ] {
             fs::write(policies.join(name), "").unwrap();
         }
