@@ -14,6 +14,7 @@ use crate::domain::refusal::DenyReason;
 use crate::policy::{Action, Direction, Engine, Listed, Query, State};
 use crate::wire::RequestId;
 
+use super::again::Replaced;
 use super::asked::{Asked, AskedKind};
 use super::changes::{is_hidden, tells_of_hidden};
 use super::observe::{DecisionFacts, Span, TraceContext};
@@ -39,6 +40,8 @@ pub(super) struct Matter<'a> {
     pub(super) by: Option<&'a Admitted>,
     /// What it would tell of; it is refused where that is hidden.
     pub(super) tells_of: Option<Listed<'a>>,
+    /// The decision on this very message that this one replaces: what that one counted is given back.
+    pub(super) replaces: Option<Replaced>,
     pub(super) enter: Enter<'a>,
 }
 
@@ -54,6 +57,7 @@ impl<'a> Matter<'a> {
             trace: None,
             by: None,
             tells_of: None,
+            replaces: None,
             enter: Enter::Nothing,
         }
     }
@@ -132,7 +136,10 @@ const ATTEMPTS: usize = 3;
 impl Shared {
     /// Decides, records, and waits until the record is as durable as configured.
     pub(super) async fn decide(&self, matter: &Matter<'_>, span: &mut Option<Box<dyn Span>>) -> Outcome {
-        let mut replaces = None;
+        let mut replaces = matter.replaces.map(|replaced| {
+            self.roll_back(matter, Effect::Allow, replaced.at);
+            replaced.decision
+        });
         for _ in 0..ATTEMPTS {
             let settled = match self.settle(matter, span.as_deref(), replaces) {
                 Ok(settled) => settled,
@@ -264,7 +271,7 @@ impl Shared {
                 Some(ruling)
             }
         };
-        let allowed = ruling.as_ref().and_then(|ruling| Allowed::by(ruling, decision, epoch));
+        let allowed = ruling.as_ref().and_then(|ruling| Allowed::by(ruling, decision, epoch, now));
         let effect = if allowed.is_some() { Effect::Allow } else { Effect::Deny };
         let deny = match (&allowed, refused) {
             (Some(_), _) => None,

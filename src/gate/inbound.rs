@@ -10,6 +10,7 @@ use crate::policy::{Action, Direction};
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind, RequestId};
 
+use super::again::{Again, Replaced};
 use super::asked::AskedKind;
 use super::decide::{Enter, Matter, Outcome};
 use super::denial::Denial;
@@ -28,7 +29,7 @@ impl Session {
         }
         match frame.kind() {
             Kind::Response | Kind::Error => shared.server_answer(frame).await,
-            Kind::Request => shared.server_request(&frame).await,
+            Kind::Request => shared.server_request(&frame, None).await,
             Kind::Notification => shared.server_notification(&frame),
         }
     }
@@ -71,7 +72,12 @@ impl Shared {
         ServerVerdict::Deliver(if last { permit.last() } else { permit })
     }
 
-    async fn server_request(self: &Arc<Self>, frame: &Frame) -> ServerVerdict {
+    /// `replaces`: the decision on this request that the policies have outlived.
+    pub(super) async fn server_request(
+        self: &Arc<Self>,
+        frame: &Frame,
+        replaces: Option<Replaced>,
+    ) -> ServerVerdict {
         let (Some(id), Some(method)) = (frame.id(), frame.method()) else {
             return self.drop_inbound(DropReason::OutOfOrder);
         };
@@ -90,6 +96,7 @@ impl Shared {
             trace: onward.trace,
             by: None,
             tells_of: None,
+            replaces,
             enter: Enter::OfServer { id, progress: frame.progress_token() },
         };
         let outcome = self.decide(&matter, &mut onward.span).await;
@@ -102,9 +109,10 @@ impl Shared {
                     ..Outgoing::message(onward.frame.bytes().clone())
                 };
                 onward.end(None);
+                let again = Again::after(&allowed, frame, &Arrival::default(), replaces);
                 return match Permit::<ToClient>::decided(&allowed, receipt, Arc::clone(self), outgoing, claim)
                 {
-                    Some(permit) => ServerVerdict::Deliver(permit),
+                    Some(permit) => ServerVerdict::Deliver(permit.or(again)),
                     None => self.answer(id, Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
                 };
             }

@@ -5,7 +5,8 @@
 //! take every message after it. What may go on comes back inside a [`Permit`] (I1), which is redeemed at the moment
 //! of sending; nothing else ever leaves.
 //!
-//! - `decide`: the critical section of a decision; `pipeline`, `inbound`: the two directions; `open`, `handshake`,
+//! - `decide`: the critical section of a decision; `pipeline` with `notifications`, `inbound`: the two directions;
+//!   `again`: a decision that the policies outlived before its message was sent; `open`, `handshake`,
 //!   `renew`: a session's beginning and its token; `forward`: what its tool server is told of it; `filter`, `catalog`,
 //!   `changes`: lists, what they teach, and when they change.
 //! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
@@ -19,6 +20,7 @@
 //!
 //! layer: L3
 
+mod again;
 mod asked;
 mod catalog;
 mod changes;
@@ -33,6 +35,7 @@ mod inbound;
 mod ledger;
 mod lift;
 mod meter;
+mod notifications;
 pub mod observe;
 mod onward;
 mod open;
@@ -63,6 +66,7 @@ use crate::domain::ids::SessionId;
 use house::House;
 use session::Shared;
 
+pub use again::Outdated;
 pub use catalog::{CatalogueSink, FixedCatalogue, Learned};
 pub use config::{Config, HiddenTools};
 pub use denial::{discover_reply, no_session_reply, upstream_unavailable_reply};

@@ -90,6 +90,7 @@ impl Gate {
             trace: onward.trace,
             by: None,
             tells_of: None,
+            replaces: None,
             enter: Enter::OfClient { id: request, progress: None, kind: AskedKind::Initialize },
         };
         let outcome = shared.decide(&matter, &mut onward.span).await;

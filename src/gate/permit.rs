@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use chancery::gate::{Outgoing, Permit, ToServer, Withdrawn};
-//! fn spend(permit: Permit<ToServer>) -> Result<Outgoing, Withdrawn> { permit.redeem() }
+//! fn spend(permit: Permit<ToServer>) -> Result<Outgoing, Withdrawn<ToServer>> { permit.redeem() }
 //! ```
 //!
 //! There is no other constructor:
@@ -39,12 +39,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::attest::{CloseReason, Receipt};
+use crate::domain::clock::Timestamp;
 use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::refusal::DenyReason;
 use crate::wire::RequestId;
 
+use super::again::{Again, Outdated};
 use super::session::Shared;
 use super::standing::Standing;
 
@@ -109,12 +111,18 @@ impl Outgoing {
 pub(super) struct Allowed {
     decision: DecisionId,
     epoch: u64,
+    at: Timestamp,
 }
 
 impl Allowed {
-    /// `None` unless `ruling` allows. `epoch` is that of the policies which ruled.
-    pub(super) fn by(ruling: &Ruling, decision: DecisionId, epoch: u64) -> Option<Self> {
-        (ruling.effect == Effect::Allow && ruling.deny.is_none()).then_some(Self { decision, epoch })
+    /// `None` unless `ruling` allows. `epoch` is that of the policies which ruled, `at` when they did.
+    pub(super) fn by(ruling: &Ruling, decision: DecisionId, epoch: u64, at: Timestamp) -> Option<Self> {
+        (ruling.effect == Effect::Allow && ruling.deny.is_none()).then_some(Self { decision, epoch, at })
+    }
+
+    /// Which decision it was, and when.
+    pub(super) fn decided(&self) -> (DecisionId, Timestamp) {
+        (self.decision, self.at)
     }
 }
 
@@ -140,6 +148,8 @@ struct Inner {
     shared: Arc<Shared>,
     basis: Basis,
     claim: Option<Claim>,
+    /// By which it is decided anew where the policies changed.
+    again: Option<Box<Again>>,
     /// Tells why the session does not open: it passes in any case, and the session ends with it.
     last: bool,
 }
@@ -166,10 +176,7 @@ impl<D> Permit<D> {
             return None;
         }
         let basis = Basis::Decided { receipt, epoch: allowed.epoch };
-        Some(Self {
-            inner: Some(Box::new(Inner { outgoing, shared, basis, claim, last: false })),
-            to: PhantomData,
-        })
+        Some(Self::of(Inner { outgoing, shared, basis, claim, again: None, last: false }))
     }
 
     /// From the session's standing permit.
@@ -180,7 +187,19 @@ impl<D> Permit<D> {
         claim: Option<Claim>,
     ) -> Self {
         let basis = Basis::Standing(kind);
-        Self { inner: Some(Box::new(Inner { outgoing, shared, basis, claim, last: false })), to: PhantomData }
+        Self::of(Inner { outgoing, shared, basis, claim, again: None, last: false })
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self { inner: Some(Box::new(inner)), to: PhantomData }
+    }
+
+    /// Where the policies change before it is sent, its message may be decided anew.
+    pub(super) fn or(mut self, again: Option<Box<Again>>) -> Self {
+        if let Some(inner) = &mut self.inner {
+            inner.again = again;
+        }
+        self
     }
 
     /// Makes it the session's last message: the session ends when it is handed out, not before, so that whoever
@@ -230,10 +249,10 @@ impl Permit<ToServer> {
     ///
     /// # Errors
     /// [`Withdrawn`] otherwise; it carries what the client is told.
-    pub fn redeem(mut self) -> Result<Outgoing, Withdrawn> {
+    pub fn redeem(mut self) -> Result<Outgoing, Withdrawn<ToServer>> {
         self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, inner)| {
             let reply = inner.as_ref().and_then(|i| i.shared.withdraw(i.claim.as_ref(), reason));
-            Withdrawn { reason, reply, answer: None }
+            Withdrawn { reason, reply, answer: None, outdated: outdated(reason, inner) }
         })
     }
 }
@@ -243,15 +262,16 @@ impl Permit<ToClient> {
     ///
     /// # Errors
     /// [`Withdrawn`] otherwise; it carries the answer for the tool server.
-    pub fn redeem(mut self) -> Result<Outgoing, Withdrawn> {
+    pub fn redeem(mut self) -> Result<Outgoing, Withdrawn<ToClient>> {
         self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, inner)| {
-            let answer = inner.and_then(|i| {
+            let answer = inner.as_ref().and_then(|i| {
                 let id = i.outgoing.request.clone()?;
                 let error = i.shared.withdraw(i.claim.as_ref(), reason)?;
                 let outgoing = Outgoing { in_reply_to: Some(id), ..Outgoing::message(error) };
-                Some(Box::new(Permit::standing(Standing::GatewayAnswer, i.shared, outgoing, None)))
+                let shared = Arc::clone(&i.shared);
+                Some(Box::new(Permit::standing(Standing::GatewayAnswer, shared, outgoing, None)))
             });
-            Withdrawn { reason, reply: None, answer }
+            Withdrawn { reason, reply: None, answer, outdated: outdated(reason, inner) }
         })
     }
 }
@@ -278,11 +298,19 @@ impl<D> fmt::Debug for Permit<D> {
 /// A permit that was no longer good when it was to be redeemed; nothing may be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("the permit was withdrawn: {reason}")]
-pub struct Withdrawn {
+pub struct Withdrawn<D> {
     /// Why: the session is over, or ([`DenyReason::Limited`]) the policies changed in between.
     pub reason: DenyReason,
     /// For a request of the client: the error that it is answered with.
     pub reply: Option<Bytes>,
     /// For a request of the tool server: the error that it is answered with.
     pub answer: Option<Box<Permit<ToServer>>>,
+    /// Where only the policies changed: decide it anew, and the answers above are not needed.
+    pub outdated: Option<Outdated<D>>,
+}
+
+/// What the holder of a withdrawn permit may do about it, where the policies changed and the session still lives.
+fn outdated<D>(reason: DenyReason, inner: Option<Box<Inner>>) -> Option<Outdated<D>> {
+    let again = inner.and_then(|inner| inner.again).filter(|_| reason == DenyReason::Limited);
+    again.map(Again::outdated)
 }

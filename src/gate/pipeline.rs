@@ -14,6 +14,7 @@ use crate::wire::completion::Reference;
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, Kind, RequestId, WireError, lists};
 
+use super::again::{Again, Replaced};
 use super::asked::{Asked, AskedKind, list_of, listed, target};
 use super::catalog::OWN_ID_PREFIX;
 use super::config::HiddenTools;
@@ -53,7 +54,7 @@ impl Session {
         shared.touch();
         shared.note_evidence(admitted);
         match frame.kind() {
-            Kind::Request => shared.client_request(admitted, &frame, at).await,
+            Kind::Request => shared.client_request(Some(admitted), &frame, at, None).await,
             Kind::Notification => shared.client_notification(admitted, &frame, at).await,
             Kind::Response | Kind::Error => shared.client_answer(&frame),
         }
@@ -125,7 +126,15 @@ impl Session {
 }
 
 impl Shared {
-    async fn client_request(self: &Arc<Self>, admitted: &Admitted, frame: &Frame, at: &Arrival) -> Verdict {
+    /// `replaces`: the decision on this request that the policies have outlived; what was asked of the sender before
+    /// that one (`admitted`'s renewal, how fast it calls) is not asked again.
+    pub(super) async fn client_request(
+        self: &Arc<Self>,
+        admitted: Option<&Admitted>,
+        frame: &Frame,
+        at: &Arrival,
+        replaces: Option<Replaced>,
+    ) -> Verdict {
         let (Some(id), Some(method)) = (frame.id(), frame.method()) else {
             return self.drop_message(DropReason::OutOfOrder);
         };
@@ -142,7 +151,10 @@ impl Shared {
             (_, Phase::Opening) => Some("The session is not open yet: wait for the answer to `initialize`."),
             _ => None,
         };
-        let renewed = if refuse.is_none() { self.renew_if_due(admitted).await } else { Ok(()) };
+        let renewed = match admitted {
+            Some(admitted) if refuse.is_none() => self.renew_if_due(admitted).await,
+            _ => Ok(()),
+        };
         let unlisted = match class {
             Class::ToolCall if refuse.is_none() && renewed.is_ok() => self.tools_listed().await,
             _ => None,
@@ -155,7 +167,7 @@ impl Shared {
         };
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
         let decidable = refuse.is_none() && unrenewed.is_none() && unlisted.is_none();
-        let wait = if decidable { self.too_fast(class) } else { None };
+        let wait = if decidable && replaces.is_none() { self.too_fast(class) } else { None };
         let unlisted_detail = unlisted.filter(|reason| *reason == DenyReason::UpstreamUnavailable);
         let detail = refuse.or(wait.map(|_| TOO_FAST)).or(unlisted_detail.map(|_| UNLISTED));
         let limited = wait.map(|_| DenyReason::Limited);
@@ -178,16 +190,18 @@ impl Shared {
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
-            by: Some(admitted),
+            by: admitted,
             tells_of: reference.as_ref().map(listed),
+            replaces,
             enter: Enter::OfClient { id, progress: frame.progress_token(), kind },
         };
         match self.decide(&matter, &mut onward.span).await {
             Outcome::Allowed { allowed, receipt, claim } => {
                 let outgoing = onward.outgoing(self, Some(id));
                 onward.hand_over(self, id);
+                let again = Again::after(&allowed, frame, at, replaces);
                 match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
-                    Some(permit) => Verdict::Forward(permit),
+                    Some(permit) => Verdict::Forward(permit.or(again)),
                     None => Verdict::Reply(Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
                 }
             }
@@ -249,124 +263,14 @@ impl Shared {
         Verdict::Forward(Permit::standing(Standing::Ping, Arc::clone(self), outgoing, claim))
     }
 
-    async fn client_notification(
-        self: &Arc<Self>,
-        admitted: &Admitted,
-        frame: &Frame,
-        at: &Arrival,
-    ) -> Verdict {
-        let Some(method) = frame.method() else { return self.drop_message(DropReason::OutOfOrder) };
-        match methods::classify(method) {
-            Class::Initialized => self.client_maintenance(frame, Standing::Initialized, |core| {
-                // Only now may a server be asked for anything (MCP lifecycle: operation begins here).
-                core.own.want();
-                true
-            }),
-            Class::Cancelled => self.client_maintenance(frame, Standing::Cancelled, |core| {
-                frame.cancelled_id().is_some_and(|id| !is_own_id(&id) && core.asked.cancel(&id))
-            }),
-            Class::Progress => self.client_maintenance(frame, Standing::Progress, |core| {
-                frame.progress_token().is_some_and(|token| core.served.by_progress(token).is_some())
-            }),
-            _ => self.decided_notification(admitted, frame, method, at).await,
-        }
-    }
-
-    async fn decided_notification(
-        self: &Arc<Self>,
-        admitted: &Admitted,
-        frame: &Frame,
-        method: &str,
-        at: &Arrival,
-    ) -> Verdict {
-        if self.core.lock().phase == Phase::Opening {
-            return self.drop_message(DropReason::OutOfOrder);
-        }
-        let unrenewed = self.renew_if_due(admitted).await.err();
-        let mut onward = Onward::begin(self, frame, at, Direction::Client);
-        let matter = Matter {
-            action: Action::Method { method, target: None, from: Direction::Client },
-            method: Some(method),
-            refuse: unrenewed,
-            received: frame.params().unwrap_or_default(),
-            forwarded: onward.frame.params().unwrap_or_default(),
-            trace: onward.trace,
-            by: Some(admitted),
-            tells_of: None,
-            enter: Enter::Nothing,
-        };
-        let outcome = self.decide(&matter, &mut onward.span).await;
-        let outgoing = onward.outgoing(self, None);
-        match outcome {
-            Outcome::Allowed { allowed, receipt, claim } => {
-                onward.end(None);
-                match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
-                    Some(permit) => Verdict::Forward(permit),
-                    None => self.drop_message(DropReason::Unrecorded),
-                }
-            }
-            Outcome::Denied { reason, .. } => {
-                onward.end(Some(reason.as_str()));
-                self.drop_message(DropReason::Denied)
-            }
-            Outcome::Unrecorded(reason) => {
-                onward.end(Some(reason.as_str()));
-                self.drop_message(DropReason::Unrecorded)
-            }
-        }
-    }
-
-    fn client_maintenance(
-        self: &Arc<Self>,
-        frame: &Frame,
-        kind: Standing,
-        expected: impl FnOnce(&mut super::session::Core) -> bool,
-    ) -> Verdict {
-        let now = self.now();
-        let mut core = self.core.lock();
-        let phase = core.phase;
-        let dropped = match phase {
-            Phase::Over => Some(DropReason::SessionOver),
-            Phase::Opening => Some(DropReason::OutOfOrder),
-            Phase::Open(_) if !expected(&mut core) => Some(DropReason::Unmatched),
-            Phase::Open(_) => (!core.standing.take(kind, now)).then_some(DropReason::Limited),
-        };
-        drop(core);
-        if let Some(reason) = dropped {
-            return self.drop_message(reason);
-        }
-        let outgoing = Outgoing { headers: self.headers(), ..Outgoing::message(frame.bytes().clone()) };
-        Verdict::Forward(Permit::standing(kind, Arc::clone(self), outgoing, None))
-    }
-
-    /// An answer goes on only to a request of the tool server that was let through.
-    fn client_answer(self: &Arc<Self>, frame: &Frame) -> Verdict {
-        let now = self.now();
-        let mut core = self.core.lock();
-        let matched = frame.id().is_some_and(|id| core.served.answer(id).is_some());
-        if matched {
-            core.standing.take(Standing::ClientAnswer, now);
-        }
-        drop(core);
-        if !matched {
-            return self.drop_message(DropReason::Unmatched);
-        }
-        let outgoing = Outgoing {
-            in_reply_to: frame.id().cloned(),
-            headers: self.headers(),
-            ..Outgoing::message(frame.bytes().clone())
-        };
-        Verdict::Forward(Permit::standing(Standing::ClientAnswer, Arc::clone(self), outgoing, None))
-    }
-
-    fn refuse_or_drop(&self, frame: &Frame, reason: DenyReason, dropped: DropReason) -> Verdict {
+    pub(super) fn refuse_or_drop(&self, frame: &Frame, reason: DenyReason, dropped: DropReason) -> Verdict {
         match (frame.kind(), frame.id()) {
             (Kind::Request, Some(id)) => Verdict::Reply(Denial::plain(Some(id), reason).reply()),
             _ => self.drop_message(dropped),
         }
     }
 
-    fn drop_message(&self, reason: DropReason) -> Verdict {
+    pub(super) fn drop_message(&self, reason: DropReason) -> Verdict {
         self.house.counters.dropped(reason);
         Verdict::Drop(reason)
     }

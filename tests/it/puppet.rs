@@ -32,6 +32,7 @@ while IFS= read -r line; do
     *'"method":"tools/list"'*) {answer} '{{"tools":[]}}' ;;
     *puppet:die*) exit 7 ;;
     *puppet:silent*) ;;
+    *puppet:hold*) while [ ! -e "$0.go" ]; do sleep 0.02; done; {answer} '{{"contents":[]}}' ;;
     *puppet:flood*) yes '{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"info","data":"'"$(printf '%01000d' 0)"'"}}}}' | head -n 100000; {answer} '{{"contents":[]}}' ;;
     *puppet:endless*) head -c 200000000 /dev/zero | tr '\0' x; echo; {answer} '{{"contents":[]}}' ;;
     *puppet:noise*) echo 'starting up...'; echo '{{"half":'; echo '[1,2]'; printf '%s\n' '{{"jsonrpc":"2.0","id":"nobody","result":{{}}}}'; {answer} '{{"contents":[]}}' ;;

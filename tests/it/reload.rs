@@ -4,13 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 
 use serde_json::Value;
 
 use crate::durability::verify;
 use crate::gateway::{Gateway, demo_server, is_kind, wait_for};
-use crate::puppet::{PERMIT_ALL, configured, gateway};
+use crate::puppet::{PERMIT_ALL, configured, gateway, puppet_gateway, script};
 use crate::raw::Client;
 
 /// Everything but `add`.
@@ -79,24 +80,40 @@ fn a_saved_policy_is_in_force_for_the_next_call_and_its_record_says_what_changed
     verify(dir.path());
 }
 
+/// Stops the traffic when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_broken_file_saved_during_traffic_changes_no_decision_and_is_told_once_with_a_caret() {
     let gateway = gateway(&format!("  demo: {}", demo_server()), NO_ADD, "");
     let typo = "@id(\"all\") permit (principal, action == Mcp::Action::\"demo/add\", resource)\nwhen { context.input.aa == 1 };\n";
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let (stop, calls) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
         let traffic = scope.spawn(|| {
             let client = Client::open(&gateway, "/mcp/demo", "2025-11-25");
-            let mut calls = 0;
-            // However slow the machine is, calls come before, between and after.
-            while calls <= 10 || !stop.load(Ordering::Relaxed) {
-                calls += 1;
-                assert!(!adds(&client, calls), "a decision changed at call {calls}");
-                let echoed = client.call(1_000_000 + calls, "echo", r#"{"text":"x"}"#).message();
+            while !stop.load(Ordering::Relaxed) {
+                let call = calls.fetch_add(1, Ordering::Relaxed);
+                assert!(!adds(&client, call), "a decision changed at call {call}");
+                let echoed = client.call(1_000_000 + call, "echo", r#"{"text":"x"}"#).message();
                 assert!(echoed.get("result").is_some(), "{echoed}");
             }
-            calls
         });
+        // Also where something fails here: the scope waits for the traffic's end.
+        let _stop = Stop(&stop);
+        let five_more = || {
+            let before = calls.load(Ordering::Relaxed);
+            wait_for("more calls", || {
+                assert!(!traffic.is_finished(), "the traffic failed");
+                (calls.load(Ordering::Relaxed) > before + 5).then_some(())
+            });
+        };
+        five_more();
         for (at, broken) in
             [typo, "permit (", "@id(\"all\") permit (principal, action, resource) when { nobody };"]
                 .into_iter()
@@ -106,11 +123,11 @@ fn a_broken_file_saved_during_traffic_changes_no_decision_and_is_told_once_with_
             wait_for("word of it", || {
                 (gateway.said().matches("nothing was taken over").count() == at + 1).then_some(())
             });
+            five_more();
             // The same content again is no news.
             save(&policies(&gateway), broken);
+            five_more();
         }
-        stop.store(true, Ordering::Relaxed);
-        assert!(traffic.join().unwrap() > 10);
     });
     let said = gateway.said();
     assert!(said.contains("aa") && said.contains("╰── here"), "a caret: {said}");
@@ -121,6 +138,60 @@ fn a_broken_file_saved_during_traffic_changes_no_decision_and_is_told_once_with_
     save(&policies(&gateway), PERMIT_ALL);
     let client = Client::open(&gateway, "/mcp/demo", "2025-11-25");
     until_adds(&client, true);
+}
+
+#[test]
+fn a_request_that_waits_for_its_server_while_the_policies_change_is_decided_anew() {
+    let gateway = puppet_gateway(&script(""), "");
+    let client = Client::open(&gateway, "/mcp/demo", "2025-11-25");
+    let read = |id: u32, uri: &str, padding: usize| {
+        let padding = " ".repeat(padding);
+        client.post(
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/read","params":{{"uri":"{uri}","_meta":{{"a":"{padding}"}}}}}}"#
+            )
+            .as_bytes(),
+        )
+    };
+    let decided = |count: usize| {
+        wait_for("the decision", || {
+            (gateway.said().matches("method=\"resources/read\"").count() == count).then_some(())
+        });
+    };
+    let [held, large, late, forbidden] = thread::scope(|scope| {
+        // The server stops reading, its pipe is full, and so the rest waits in the gateway, allowed.
+        let held = scope.spawn(|| read(1, "puppet:hold", 0));
+        decided(1);
+        let large = scope.spawn(|| read(2, "file:///large", 200_000));
+        decided(2);
+        let late = scope.spawn(|| read(3, "file:///late", 0));
+        let forbidden = scope.spawn(|| read(4, "file:///secret", 0));
+        decided(4);
+        let no_secrets = "@id(\"no-secrets\") @reason(\"That one is secret.\") forbid (principal, \
+                          action == Mcp::Action::\"resources/read\", resource) \
+                          when { resource.uri == \"file:///secret\" };\n";
+        save(&policies(&gateway), &format!("{PERMIT_ALL}\n{no_secrets}"));
+        wait_for("the new policies", || gateway.said().contains("1 new (no-secrets)").then_some(()));
+        fs::write(gateway.dir.path().join("puppet.sh.go"), "").unwrap();
+        [held, large, late, forbidden].map(|thread| thread.join().unwrap().message())
+    });
+    for answered in [held, large, late] {
+        assert!(answered.get("result").is_some(), "{answered}");
+    }
+    assert_eq!(
+        (&forbidden["id"], &forbidden["error"]["message"]),
+        (&4.into(), &"That one is secret.".into())
+    );
+    decided(6);
+    let records = gateway.records();
+    let replacing = |effect: &str| {
+        let is = |predicate: &&Value| predicate["effect"] == effect && !predicate["replaces"].is_null();
+        records.iter().map(|record| &record["predicate"]).filter(is).count()
+    };
+    assert_eq!((replacing("allow"), replacing("deny")), (1, 1));
+    let (code, said, dir) = gateway.stop();
+    assert_eq!(code, Some(0), "{said}");
+    verify(dir.path());
 }
 
 #[test]

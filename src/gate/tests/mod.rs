@@ -1,5 +1,6 @@
 //! The gate as a whole: real policies, a real log on disk, a real identity; the two ends are the tests themselves.
 
+mod again;
 mod bearers;
 mod bindings;
 mod changes;

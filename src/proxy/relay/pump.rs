@@ -12,7 +12,7 @@ use super::routes::Address;
 use super::{PIECE, Parcel, Relay, budget, unavailable};
 use crate::attest::CloseReason;
 use crate::domain::revision::Revision;
-use crate::gate::{Permit, ServerVerdict, ToClient, ToServer};
+use crate::gate::{Outdated, Permit, ServerVerdict, ToClient, ToServer, Withdrawn};
 use crate::proxy::upstream::{EventMeta, Exit, Failure, Incoming, LinkEvent, StreamKey};
 use crate::wire::{Frame, RequestId, WireError, batch};
 
@@ -26,6 +26,7 @@ enum Step {
     Answer(Permit<ToServer>),
     Event(StreamKey, EventMeta),
     Fail(RequestId, Failure),
+    Again(Outdated<ToServer>),
     StreamEnded(StreamKey),
     Closed(Option<Exit>),
 }
@@ -123,6 +124,7 @@ impl Relay {
                 Vec::new()
             }
             LinkEvent::Failed { request, why } => vec![Step::Fail(request, why)],
+            LinkEvent::Outdated(outdated) => vec![Step::Again(outdated)],
             LinkEvent::StreamEnded(key) => vec![Step::StreamEnded(key)],
             LinkEvent::Closed(exit) => vec![Step::Closed(exit)],
         }
@@ -212,6 +214,7 @@ impl Relay {
                         return Some(CloseReason::Handshake);
                     }
                 }
+                Step::Again(outdated) => self.decide_again(outdated),
                 Step::StreamEnded(key) => self.stream_ended(key),
                 Step::Closed(exit) => {
                     if let Some(exit) = exit {
@@ -231,14 +234,26 @@ impl Relay {
         from: &StreamKey,
         event: Option<EventMeta>,
     ) -> Option<RequestId> {
-        let outgoing = match permit.redeem() {
-            Ok(outgoing) => outgoing,
-            Err(withdrawn) => {
-                if let Some(answer) = withdrawn.answer {
-                    self.send_apart(*answer);
+        let mut permit = permit;
+        let outgoing = loop {
+            let answer = match permit.redeem() {
+                Ok(outgoing) => break outgoing,
+                Err(Withdrawn { outdated: Some(outdated), .. }) => {
+                    match self.session.from_server_again(outdated).await {
+                        ServerVerdict::Deliver(again) => {
+                            permit = again;
+                            continue;
+                        }
+                        ServerVerdict::Answer(answer) => Some(answer),
+                        ServerVerdict::Drop(_) => None,
+                    }
                 }
-                return None;
+                Err(withdrawn) => withdrawn.answer.map(|answer| *answer),
+            };
+            if let Some(answer) = answer {
+                self.send_apart(answer);
             }
+            return None;
         };
         let held = self.room_for(outgoing.bytes.len()).await?;
         let answered = outgoing.in_reply_to.clone();

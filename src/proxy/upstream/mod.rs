@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::limits::Limits;
 use crate::domain::secret::Secret;
-use crate::gate::{Delivery, Outgoing, Permit, Session, ToServer};
+use crate::gate::{Delivery, Outdated, Outgoing, Permit, Session, ToServer};
 use crate::identity::SpiffeTls;
 use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
 use crate::wire::RequestId;
@@ -88,6 +88,8 @@ pub(super) enum LinkEvent {
         /// Why.
         why: Failure,
     },
+    /// The policies changed before this was sent: it is to be decided anew.
+    Outdated(Outdated<ToServer>),
     /// An answer stream is over; a request that was to be answered on it may be resumed on another.
     StreamEnded(StreamKey),
     /// The server is gone; the last event.
@@ -144,11 +146,14 @@ enum ToSend {
 }
 
 impl ToSend {
-    /// What to send now; else the event that tells of it, if there is a request to fail.
+    /// What to send now; else the event that tells of it, if there is a request to fail or a message to decide anew.
     fn redeem(self) -> Result<Outgoing, Option<LinkEvent>> {
         match self {
             Self::Own(outgoing) => Ok(outgoing),
             Self::Permitted(permit, request) => permit.redeem().map_err(|withdrawn| {
+                if let Some(outdated) = withdrawn.outdated {
+                    return Some(LinkEvent::Outdated(outdated));
+                }
                 let why = Failure::Withdrawn(withdrawn.reply);
                 request.map(|request| LinkEvent::Failed { request, why })
             }),
