@@ -11,17 +11,15 @@ use crate::domain::refusal::DenyReason;
 
 use super::engine::Engine;
 use super::index::{Slice, position_of};
-use super::input::{InputError, Opaque};
+use super::input::InputError;
 use super::json::{Json, parse, write_string};
 use super::judge::judge;
 use super::methods::About;
 use super::observed::Observed;
+use super::opaque::{self, Opaque};
 use super::query::{Action, Direction, Query};
 use super::schema::quoted;
 use super::target::Target;
-
-/// Most places without an exact value that a refusal tells of.
-const MAX_TOLD: usize = 8;
 
 /// See [`Engine::decide`].
 pub(super) fn decide(engine: &Engine, query: &Query<'_>) -> Ruling {
@@ -128,16 +126,9 @@ impl Asked {
         } else if forbid_failed {
             ruling.deny = Some(DenyReason::ForbidError);
         } else if !observers.is_empty() {
-            let places = self.opaque.iter().map(|opaque| opaque.pointer.as_str());
-            let at = places.take(MAX_TOLD).collect::<Vec<_>>().join("`, `");
             ruling.deny = Some(DenyReason::InvalidInput);
-            ruling.failures.push(PolicyFailure {
-                policy: gateway_check(),
-                forbid: true,
-                message: format!(
-                    "a policy depends on the argument at `{at}`, which has no exact Cedar value"
-                ),
-            });
+            let message = opaque::told(&self.opaque);
+            ruling.failures.push(PolicyFailure { policy: gateway_check(), forbid: true, message });
         } else if found.decision == Decision::Allow {
             ruling.effect = Effect::Allow;
             ruling.deny = None;

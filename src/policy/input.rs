@@ -15,6 +15,7 @@ use crate::wire::folded;
 
 use super::json::Json;
 use super::number::{Integer, decimal, integer};
+use super::opaque::{FEWER, OF_ITS_TYPE, Opaque, plainly};
 use super::path::Path;
 use super::rules::Meaning;
 use super::types::{Field, Record, Type};
@@ -58,15 +59,6 @@ pub(super) struct Input {
     pub(super) opaque: Vec<Opaque>,
     /// What is not as its type says, in the order in which it was found.
     pub(super) misfits: Vec<InputError>,
-}
-
-/// A value that has no exact Cedar value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Opaque {
-    /// The tool's property that it is in; the whole property is left out.
-    pub(super) property: String,
-    /// Where it is: a JSON pointer into `arguments`.
-    pub(super) pointer: String,
 }
 
 /// Converts `arguments` to the attributes of `record`.
@@ -132,24 +124,25 @@ impl Converter {
         if self.misfits.len() < MAX_NOTES {
             self.misfits.push(InputError { pointer: self.pointer(), what });
         }
-        self.unknown()
+        self.unknown(OF_ITS_TYPE)
     }
 
     /// Notes that the value here has no exact Cedar value; what is returned is dropped with the property.
-    fn unknown(&mut self) -> Expr {
+    fn unknown(&mut self, wanted: &'static str) -> Expr {
         if self.opaque.iter().filter(|opaque| opaque.property == self.property).count() >= MAX_NOTES {
             return Expr::new_bool(false);
         }
-        self.opaque.push(Opaque { property: self.property.clone(), pointer: self.pointer() });
+        self.opaque.push(Opaque { property: self.property.clone(), pointer: self.pointer(), wanted });
         Expr::new_bool(false)
     }
 
     /// Notes that what stands beside a property has no exact value; in a record within a record nothing of it has.
     fn hide(&mut self, companion: String) {
+        let wanted = OF_ITS_TYPE;
         if self.depth > 1 {
-            self.unknown();
+            self.unknown(wanted);
         } else {
-            self.opaque.push(Opaque { property: companion, pointer: self.pointer() });
+            self.opaque.push(Opaque { property: companion, pointer: self.pointer(), wanted });
         }
     }
 
@@ -171,7 +164,7 @@ impl Converter {
             };
         };
         if self.depth > 0 && !self.has_room(record.fields.len()) {
-            return Ok(self.unknown());
+            return Ok(self.unknown(FEWER));
         }
         let declared: HashSet<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
         self.undeclared(record, &declared, members)?;
@@ -279,35 +272,35 @@ impl Converter {
             },
             (Type::Long, Json::Number(text)) => match integer(text) {
                 Integer::Exact(value) => Expr::new_long(value),
-                Integer::TooLarge => self.unknown(),
+                Integer::TooLarge => self.unknown("an integer of 64 bits"),
                 Integer::Fraction => self.misfit("must be an integer"),
             },
             (Type::Long, _) => self.misfit("must be an integer"),
             (Type::Decimal, Json::Number(text)) => match decimal(text) {
                 Some(text) => Expr::new_decimal(text),
-                None => self.unknown(),
+                None => self.unknown("a number of at most four decimal places, below 922337203685477"),
             },
             (Type::Decimal, _) => self.misfit("must be a number"),
             (Type::Bool, Json::Bool(value)) => Expr::new_bool(*value),
             (Type::Bool, _) => self.misfit("must be a boolean"),
             (Type::Datetime, Json::String(text)) => match datetime(text) {
                 Some(text) => Expr::new_datetime(text),
-                None => self.unknown(),
+                None => self.unknown("a time as in RFC 3339, with whole milliseconds"),
             },
             (Type::Ip, Json::String(text)) => match text.parse::<IpAddr>() {
                 Ok(ip) if plain_ip(&ip) => Expr::new_ip(ip.to_string()),
-                _ => self.unknown(),
+                _ => self.unknown("an IPv4 or IPv6 address"),
             },
             (Type::Meant(meaning), Json::String(text)) => match self.meant(*meaning, text) {
                 Some(record) => record,
-                None => self.unknown(),
+                None => self.unknown(plainly(*meaning)),
             },
             (Type::String { .. } | Type::Datetime | Type::Ip | Type::Meant(_), _) => {
                 self.misfit("must be a string")
             }
             (Type::Set(of), Json::Array(items)) => {
                 if !self.has_room(items.len()) {
-                    return Ok(self.unknown());
+                    return Ok(self.unknown(FEWER));
                 }
                 let mut values = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {

@@ -4,8 +4,9 @@ use cedar_policy::RestrictedExpression as Expr;
 
 use super::checker::Verdict;
 use super::engine::ToolEntry;
-use super::input::{Input, InputError, Opaque, convert};
+use super::input::{Input, InputError, convert};
 use super::json::Json;
+use super::opaque::Opaque;
 use super::rules::Breaches;
 
 /// Arguments that were judged.

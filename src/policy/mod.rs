@@ -46,6 +46,7 @@ mod narrow;
 mod never;
 mod number;
 mod observed;
+mod opaque;
 mod path;
 mod pin;
 mod places;

@@ -106,11 +106,11 @@ fn a_value_that_cedar_cannot_hold_exactly_is_refused_only_where_a_policy_reads_i
             "d":{"type":"string","format":"date-time"},"l":{"type":"array","items":{"type":"number"}}},"required":["n","s"]}"#,
     );
     let inexact = [
-        r#"{"n":1e400,"s":"a"}"#,
-        r#"{"n":1234567890123456789012345678901234567890,"s":"a"}"#,
-        r#"{"n":1,"s":"a","x":0.12345}"#,
-        r#"{"n":1,"s":"a","d":"tomorrow"}"#,
-        r#"{"n":1,"s":"a","l":[1,0.00001]}"#,
+        (r#"{"n":1e400,"s":"a"}"#, "`/n` must be an integer of 64 bits"),
+        (r#"{"n":1234567890123456789012345678901234567890,"s":"a"}"#, "`/n` must be an integer of 64 bits"),
+        (r#"{"n":1,"s":"a","x":0.12345}"#, "`/x` must be a number of at most four decimal places"),
+        (r#"{"n":1,"s":"a","d":"tomorrow"}"#, "`/d` must be a time as in RFC 3339"),
+        (r#"{"n":1,"s":"a","l":[1,0.00001]}"#, "`/l/1` must be a number of at most four"),
     ];
     let blind = engine(
         r#"permit (principal is Mcp::Agent, action, resource) when { principal.session.calls == 3 };"#,
@@ -133,13 +133,35 @@ fn a_value_that_cedar_cannot_hold_exactly_is_refused_only_where_a_policy_reads_i
            forbid (principal, action == Mcp::Action::"t/t", resource) when { context.input.s == "a" };"#,
         &catalogue,
     );
-    for arguments in inexact {
+    for (arguments, told) in inexact {
         assert_eq!(effect(&call(&blind, "t", "t", arguments)), "allow", "{arguments}");
         assert_eq!(effect(&call(&beside, "t", "t", arguments)), "allow", "{arguments}");
-        assert_eq!(effect(&call(&reads, "t", "t", arguments)), "invalid_input", "{arguments}");
+        let read = call(&reads, "t", "t", arguments);
+        assert_eq!(effect(&read), "invalid_input", "{arguments}");
+        let failures: Vec<_> = read.failures.iter().map(|failure| failure.message.as_str()).collect();
+        assert!(failures.iter().any(|message| message.contains(told)), "{failures:?}");
         assert_eq!(effect(&call(&denies, "t", "t", arguments)), "forbidden", "{arguments}");
     }
     assert_eq!(effect(&call(&reads, "t", "t", r#"{"n":1,"s":"a","x":0.1234,"l":[1]}"#)), "allow");
+}
+
+#[test]
+fn who_sends_a_path_that_can_be_read_in_two_ways_is_told_what_to_send() {
+    let mut catalogue = with_schema(
+        r#"{"type":"object","properties":{"path":{"type":"string"},"url":{"type":"string","format":"uri"}}}"#,
+    );
+    let inputs = vec![InputRule::new(Meaning::Path, "path").unwrap()];
+    catalogue.rules.insert(name("t"), ArgumentRules { inputs, ..ArgumentRules::default() });
+    let engine = engine(
+        r#"permit (principal, action == Mcp::Action::"t/t", resource) when {
+             context.input has path && context.input.path.normal like "/srv/*" && !(context.input has url && context.input.url.has_userinfo) };"#,
+        &catalogue,
+    );
+    let ruling = call(&engine, "t", "t", r#"{"path":"C:\\secret","url":"https:example.org"}"#);
+    assert_eq!(effect(&ruling), "invalid_input");
+    let message = &ruling.failures[0].message;
+    assert!(message.contains("`/path` must be a path that can be read in one way only"), "{message}");
+    assert!(message.contains("`/url` must be an absolute URI") && !message.contains("secret"), "{message}");
 }
 
 #[test]
