@@ -15,6 +15,7 @@ mod config;
 mod demo;
 mod demo_server;
 mod exit;
+mod gateways;
 mod inputs;
 mod keys;
 mod policy;

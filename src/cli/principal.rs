@@ -1,9 +1,8 @@
 //! `chancery principal`: what running gateways know of principals for policies to read, and its end before its time.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::session::{failed, gathered, json};
+use super::gateways::{Gateways, card, finish, json};
 use super::{Exit, Failure};
 use crate::app::admin::client::{Gathered, Row};
 use crate::app::admin::{Counts, LONGEST_REASON, LabelRow, PrincipalRow, Request};
@@ -13,16 +12,8 @@ use crate::app::admin::{Counts, LONGEST_REASON, LabelRow, PrincipalRow, Request}
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The gateway's configuration file; without it, all gateways of the state directory are asked, those of
-    /// `chancery run` too.
-    #[arg(short, long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket, instead of its configuration.
-    #[arg(long, value_name = "PATH", global = true, conflicts_with = "config")]
-    socket: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    gateways: Gateways,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -82,13 +73,13 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
             reason: reason.clone(),
         },
     };
-    let named = args.socket.is_some() || args.config.is_some();
-    let gathered = gathered(args.socket, args.config.as_deref(), &request)?;
+    let gateways = &args.gateways;
+    let gathered = gateways.ask(&request)?;
     let known = known(&gathered);
-    let text = match (&args.command, args.json) {
+    let text = match (&args.command, gateways.json) {
         (_, true) => json(&known)?,
-        (Command::List, false) => table(&known, !named),
-        (Command::Show { .. }, false) => cards(&known),
+        (Command::List, false) => table(gateways, &known),
+        (Command::Show { .. }, false) => known.iter().map(shown).collect::<Vec<_>>().join("\n"),
         (Command::Lift { labels, principal, .. }, false) => {
             done(&known, &format!("{principal} no longer has {}", labels.join(", ")))
         }
@@ -96,12 +87,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
             done(&known, &format!("the calls of {principal} are counted from zero"))
         }
     };
-    let printed = std::io::stdout().write_all(text.as_bytes());
-    printed.map_err(|error| Failure::runtime(miette::miette!("can't print: {error}")))?;
-    match gathered.failed.into_iter().next() {
-        Some(error) => Err(failed(error)),
-        None => Ok(Exit::Done),
-    }
+    finish(&text, gathered.failed)
 }
 
 /// A principal, and the socket of the gateway that knows it.
@@ -129,47 +115,34 @@ fn done(known: &[Known<'_>], what: &str) -> String {
     known.iter().map(|known| format!("{what} (recorded by {})\n", known.gateway.display())).collect()
 }
 
-/// One line a principal; with its gateway, by the name of its socket, where none was named.
-fn table(known: &[Known<'_>], of_all: bool) -> String {
+/// One line a principal.
+fn table(gateways: &Gateways, known: &[Known<'_>]) -> String {
     if known.is_empty() {
         return "nothing is known of any principal\n".to_owned();
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    let mut head = vec!["PRINCIPAL", "CALLS", "MINUTE", "HOUR", "DAY", "LABELS", "SESSIONS"];
-    head.extend(of_all.then_some("GATEWAY"));
-    table.set_header(head);
-    for Known { gateway, row } in known {
+    let head = ["PRINCIPAL", "CALLS", "MINUTE", "HOUR", "DAY", "LABELS", "SESSIONS"];
+    let cells = |row: &PrincipalRow| {
         let Counts { calls, minute, hour, day } = row.usage;
-        let mut cells = vec![printable(&row.principal)];
+        let mut cells = vec![row.principal.clone()];
         cells.extend([calls, minute, hour, day].map(|count| count.to_string()));
         let labels: Vec<&str> = row.labels.iter().map(|label| label.label.as_str()).collect();
         cells.push(if labels.is_empty() { "-".to_owned() } else { labels.join(", ") });
         cells.push(row.sessions.len().to_string());
-        cells.extend(of_all.then(|| gateway.file_stem().unwrap_or_default().to_string_lossy().into_owned()));
-        table.add_row(cells);
-    }
-    let lines = table.to_string();
-    lines.lines().map(|line| format!("{}\n", line.trim())).collect()
+        cells
+    };
+    gateways.table(&head, known.iter().map(|known| (known.gateway, cells(known.row))))
 }
 
-fn cards(known: &[Known<'_>]) -> String {
-    known.iter().map(card).collect::<Vec<_>>().join("\n")
-}
-
-fn card(known: &Known<'_>) -> String {
+fn shown(known: &Known<'_>) -> String {
     let Known { gateway, row } = known;
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12} {value}\n"));
-    line("principal", &printable(&row.principal));
-    line("gateway", &gateway.display().to_string());
-    line("calls", &counts(&row.usage));
-    for server in &row.servers {
-        line("server", &format!("{}: {}", server.name, counts(&server.counts)));
-    }
-    for tool in &row.tools {
-        line("tool", &format!("{}: {}", tool.name, counts(&tool.counts)));
-    }
+    let mut facts = vec![
+        ("principal", row.principal.clone()),
+        ("gateway", gateway.display().to_string()),
+        ("calls", counts(&row.usage)),
+    ];
+    let servers = row.servers.iter().map(|s| ("server", format!("{}: {}", s.name, counts(&s.counts))));
+    facts.extend(servers);
+    facts.extend(row.tools.iter().map(|t| ("tool", format!("{}: {}", t.name, counts(&t.counts)))));
     for LabelRow { label, until, sessions } in &row.labels {
         let until = until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
         let sessions: Vec<String> = sessions.iter().map(ToString::to_string).collect();
@@ -177,23 +150,14 @@ fn card(known: &Known<'_>) -> String {
             [] => String::new(),
             sessions => format!(", of session {}", sessions.join(", ")),
         };
-        line("label", &format!("{label}{until}{of}"));
+        facts.push(("label", format!("{label}{until}{of}")));
     }
-    for session in &row.sessions {
-        line("session", &session.to_string());
-    }
-    if row.cut {
-        line("", "… and more");
-    }
-    text
+    facts.extend(row.sessions.iter().map(|session| ("session", session.to_string())));
+    facts.extend(row.cut.then(|| ("", "… and more".to_owned())));
+    card(facts)
 }
 
 fn counts(counts: &Counts) -> String {
     let Counts { calls, minute, hour, day } = counts;
     format!("{calls} (last minute {minute}, hour {hour}, day {day})")
-}
-
-/// A name that others chose must not move the terminal's cursor.
-fn printable(text: &str) -> String {
-    text.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }

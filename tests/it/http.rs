@@ -1,6 +1,7 @@
 //! `chancery serve`: streamable HTTP on both sides.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,14 +106,14 @@ async fn an_unmodified_client_works_over_http_with_a_child() {
 }
 
 /// The demo server on HTTP.
-struct Remote {
+pub(crate) struct Remote {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     stderr: BufReader<std::process::ChildStderr>,
 }
 
 impl Remote {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
         command.args(["demo-server", "--http"]).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -208,22 +209,24 @@ fn a_get_stream_that_its_client_closed_can_be_opened_again() {
     wait_for("a second stream", || (client.listen().0.status == 200).then_some(()));
 }
 
+/// Posts a call, waits until it is decided, and reads nothing of its answer.
+fn decided(gateway: &Gateway, client: &Client<'_>, body: &str) -> TcpStream {
+    let mut wire = tcp(gateway);
+    let head = client.headers().iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect::<String>();
+    let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
+    wire.write_all(text.as_bytes()).unwrap();
+    wait_for("the decision", || {
+        gateway.records().iter().any(|r| r["predicate"]["method"] == "tools/call").then_some(())
+    });
+    wire
+}
+
 #[test]
 fn a_client_that_goes_away_cancels_nothing() {
     let gateway = gateway(&format!("  demo: {}", demo_server()), POLICIES, "");
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
-    let body = call(1, "slow", r#"{"steps":1,"step_ms":300}"#);
-    {
-        let mut wire = tcp(&gateway);
-        let head = client.headers().iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect::<String>();
-        let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
-        wire.write_all(text.as_bytes()).unwrap();
-        // It is decided before the connection is closed.
-        wait_for("the decision", || {
-            let decided = gateway.records().iter().any(|r| r["predicate"]["method"] == "tools/call");
-            decided.then_some(())
-        });
-    }
+    // It is decided before the connection is closed.
+    drop(decided(&gateway, &client, &call(1, "slow", r#"{"steps":1,"step_ms":300}"#)));
     // The id is free again once the call has been answered, to nobody.
     wait_for("the end of the call", || {
         let again = client.call(1, "add", r#"{"a":1,"b":2}"#);
@@ -321,15 +324,7 @@ fn anyone_may_ask_for_health_and_keys_and_nothing_else() {
 fn a_shutdown_finishes_what_is_under_way() {
     let gateway = gateway(&format!("  demo: {}", demo_server()), POLICIES, "");
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
-    let body = call(1, "slow", r#"{"steps":1,"step_ms":700}"#);
-    let mut wire = tcp(&gateway);
-    let head = client.headers().iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect::<String>();
-    let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
-    wire.write_all(text.as_bytes()).unwrap();
-    wait_for("the decision", || {
-        let decided = gateway.records().iter().any(|r| r["predicate"]["method"] == "tools/call");
-        decided.then_some(())
-    });
+    let wire = decided(&gateway, &client, &call(1, "slow", r#"{"steps":1,"step_ms":700}"#));
     drop(client);
     let stopping = std::thread::spawn(move || gateway.stop());
     let (answer, mut reader) = read_head(BufReader::new(wire));

@@ -5,10 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use chancery::domain::clock::Clock;
-use chancery::identity::{Config, Identity, Kind, Peers, Spire};
+use chancery::identity::Peers;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -18,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::{Gateway, wait_for};
 use crate::puppet::{PERMIT_ALL, configured};
 use crate::raw::Client;
-use crate::spire::{ID, kid_of, leaf_of};
+use crate::spire::{ID, kid_of, leaf_of, workload};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
@@ -56,17 +54,7 @@ impl Protected {
     fn start(agent: &Agent, clients: Peers) -> Self {
         let (server, behind) = tool_server();
         let dir = tempfile::tempdir().unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let kind = Kind::Spire(Spire {
-            socket: Some(agent.endpoint()),
-            spiffe_id: None,
-            hint: None,
-            initial_sync_timeout: Duration::from_secs(30),
-            dir: dir.path().join("spire"),
-        });
-        let config = Config { kind, lead: Config::DEFAULT_LEAD };
-        let identity = runtime.block_on(Identity::open(&config, Clock::system())).unwrap();
+        let (identity, runtime) = workload(agent, dir.path());
         // What follows needs the runtime: the material is watched on it.
         let _entered = runtime.enter();
         let tls = Arc::new(identity.tls().unwrap().server(&clients).unwrap());

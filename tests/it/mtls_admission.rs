@@ -6,8 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery::domain::clock::Clock;
-use chancery::identity::{Config, Identity, Kind, Peers, Spire};
+use chancery::identity::{Identity, Peers};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::gateway::{Gateway, PATIENCE, demo_server, is_kind, wait_for};
 use crate::raw::{Answer, begin, call, initialize, read_head, send};
-use crate::spire::{ID, part};
+use crate::spire::{ID, part, workload};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::messages::X509SvidResponse;
 use crate::support::workload_api::Agent;
@@ -81,17 +80,7 @@ impl Workload {
     pub(crate) fn with(update: impl Into<X509SvidResponse>) -> Self {
         let agent = Agent::serving(update);
         let dir = tempfile::tempdir().unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let kind = Kind::Spire(Spire {
-            socket: Some(agent.endpoint()),
-            spiffe_id: None,
-            hint: None,
-            initial_sync_timeout: Duration::from_secs(30),
-            dir: dir.path().join("spire"),
-        });
-        let config = Config { kind, lead: Config::DEFAULT_LEAD };
-        let identity = runtime.block_on(Identity::open(&config, Clock::system())).unwrap();
+        let (identity, runtime) = workload(&agent, dir.path());
         let entered = runtime.enter();
         let gateway = Peers::Exactly(vec![ID.parse().unwrap()]);
         let tls = Arc::new(identity.tls().unwrap().client(&gateway).unwrap());

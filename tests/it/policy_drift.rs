@@ -2,13 +2,14 @@
 //! for one at a URL: the real binary and a real tool server.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::path::Path;
 
 use chancery::app::lock::LockFile;
 use chancery::policy::ToolDefinition;
 use serde_json::json;
 
+use crate::http::Remote;
+use crate::pinning;
 use crate::policy_authors::{Desk, json};
 
 fn lock(tools: &[serde_json::Value]) -> String {
@@ -82,20 +83,8 @@ fn a_definition_that_policies_do_not_fit_is_told_and_invalidates_nothing() {
 
 /// A server that shows the tools of a file.
 fn showing(desk: &Desk, tools: &[serde_json::Value]) {
-    desk.write("shown.json", &serde_json::to_string(tools).unwrap());
-    let answer = r#"printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id""#;
-    let script = format!(
-        r#"while IFS= read -r line; do
-  id=$(printf '%s' "$line" | sed -n 's/.*"id":\("[^"]*"\|[0-9][0-9]*\).*/\1/p')
-  asked=$(printf '%s' "$line" | sed -n 's/.*"protocolVersion":"\([^"]*\)".*/\1/p')
-  case "$line" in
-    *'"method":"initialize"'*) {answer} '{{"protocolVersion":"'"$asked"'","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"x","version":"1"}}}}' ;;
-    *'"method":"tools/list"'*) {answer} '{{"tools":'"$(cat '{}')"'}}' ;;
-  esac
-done
-"#,
-        desk.path("shown.json")
-    );
+    desk.write("tools.json", &serde_json::to_string(tools).unwrap());
+    let script = pinning::script(Path::new(&desk.path(".")));
     desk.write("server.sh", &script);
 }
 
@@ -138,38 +127,6 @@ fn what_is_held_back_under_a_configuration_is_visible() {
     }
 }
 
-/// The demo's tool server over HTTP.
-struct Http {
-    child: Child,
-    url: String,
-    /// Held open, as it writes there.
-    _stderr: BufReader<ChildStderr>,
-}
-
-impl Http {
-    fn start() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
-        command.args(["demo-server", "--http"]).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let url = loop {
-            let mut line = String::new();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the demo server ended");
-            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
-                break url.to_owned();
-            }
-        };
-        Self { child, url, _stderr: stderr }
-    }
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
 /// What was written passes everything at once.
 fn in_order(desk: &Desk, dir: &str, more: &[&str]) {
     let (code, out, err) = desk.policy(&[&["check", "--policies", dir, "--deny-warnings"], more].concat());
@@ -180,7 +137,7 @@ fn in_order(desk: &Desk, dir: &str, more: &[&str]) {
 
 #[test]
 fn a_server_at_a_url_gets_its_first_policies() {
-    let (desk, http) = (Desk::new(), Http::start());
+    let (desk, http) = (Desk::new(), Remote::start());
     let (code, out, err) =
         desk.policy(&["init", "--yes", "--dir", "made", "--server", "web", "--", &http.url]);
     assert!(code == 0 && out.contains("tools of `web` to Mcp::Group::\"uid:"), "{out}{err}");
@@ -199,7 +156,7 @@ fn a_server_at_a_url_gets_its_first_policies() {
 
 #[test]
 fn the_first_policies_are_for_whom_a_configuration_admits_and_for_all_its_servers() {
-    let (desk, http) = (Desk::new(), Http::start());
+    let (desk, http) = (Desk::new(), Remote::start());
     let binary = env!("CARGO_BIN_EXE_chancery");
     desk.write(
         "chancery.yaml",

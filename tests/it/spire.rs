@@ -3,14 +3,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chancery::domain::clock::Clock;
+use chancery::identity::{Config, Identity, Kind, Spire};
 use chancery::keys::{CertificateChain, TrustBundle};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::gateway::{Gateway, chancery, demo_server, wait_for};
@@ -33,6 +37,20 @@ pub(crate) fn place(agent: &Agent, identity: &str, spire: &str) -> TempDir {
 /// A place for a gateway with these lines of configuration.
 pub(crate) fn place_of(more: &str) -> TempDir {
     configured(&format!("  demo: {}", demo_server()), PERMIT_ALL, more)
+}
+
+/// A workload of its own with the SVID that `agent` hands out; what it keeps is in `dir`.
+pub(crate) fn workload(agent: &Agent, dir: &Path) -> (Arc<Identity>, Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let kind = Kind::Spire(Spire {
+        socket: Some(agent.endpoint()),
+        spiffe_id: None,
+        hint: None,
+        initial_sync_timeout: Duration::from_secs(30),
+        dir: dir.join("spire"),
+    });
+    let config = Config { kind, lead: Config::DEFAULT_LEAD };
+    (runtime.block_on(Identity::open(&config, Clock::system())).unwrap(), runtime)
 }
 
 /// The SVID's leaf certificate.
