@@ -94,7 +94,7 @@ pub(super) async fn core(
         clock: clock.clone(),
         recorder: recorder.clone(),
         observer: telemetry.observer(),
-        catalogue: tools,
+        catalogue: Arc::new(tools),
         limits: config.limits.clone(),
         config: gate::Config {
             max_lifetime: config.session.max_lifetime,

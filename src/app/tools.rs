@@ -372,9 +372,16 @@ impl Tools {
     }
 }
 
-impl CatalogueSink for Tools {
+impl CatalogueSink for Arc<Tools> {
+    /// On a task of its own: who waits for it may stop to, or go, and nobody else must wait for that.
     fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
-        Box::pin(self.weigh(learned))
+        let tools = Self::clone(self);
+        Box::pin(async move {
+            let weighed = tokio::spawn(async move { tools.weigh(learned).await }).await;
+            if let Err(error) = weighed {
+                tracing::error!(%error, "what a tool server shows was not taken over");
+            }
+        })
     }
 }
 

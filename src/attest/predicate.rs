@@ -236,7 +236,7 @@ pub struct Decision {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub input: Option<Sha256Digest>,
-    /// A decision on the same message, by policies that were replaced while it was written: nothing came of it.
+    /// A decision on the same message, by policies that were replaced before the message was sent: nothing came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub replaces: Option<DecisionId>,

@@ -51,6 +51,13 @@ impl Asked {
         Self { kind, by: None, method: method.into(), since: Stopwatch::start(), span: None, upstream: None }
     }
 
+    /// Ends its spans where another decision takes its place; the operation goes on.
+    pub(super) fn outlived(self) {
+        for span in self.upstream.into_iter().chain(self.span) {
+            span.end(Some("withdrawn"));
+        }
+    }
+
     /// Ends its spans; `error` is the semantic conventions' `error.type`.
     pub(super) fn end(self, shared: &Shared, error: Option<&str>) {
         if let Some(upstream) = self.upstream {

@@ -18,7 +18,7 @@ use crate::policy::{Action, Engine, Listed, SessionEntities, State};
 use crate::wire::{Frame, methods, replies};
 
 use super::asked::ListKind;
-use super::decide::Matter;
+use super::matter::Matter;
 use super::permit::{Outgoing, Permit, ToClient};
 use super::session::{Core, Phase, Session, Shared};
 use super::standing::Standing;

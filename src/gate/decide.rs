@@ -4,82 +4,25 @@
 use std::sync::Arc;
 
 use crate::attest::{AppendError, PendingReceipt, Predicate, Receipt, Statement};
-use crate::domain::admitted::Admitted;
 use crate::domain::clock::{Stopwatch, Timestamp};
 use crate::domain::decision::{Effect, PolicyRef, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
-use crate::policy::{Action, Direction, Engine, Listed, Query, State};
-use crate::wire::RequestId;
+use crate::policy::{Action, Direction, Engine, Query, State};
 
 use super::again::Replaced;
 use super::asked::{Asked, AskedKind};
 use super::changes::{is_hidden, tells_of_hidden};
-use super::observe::{DecisionFacts, Span, TraceContext};
-use super::permit::{Allowed, Claim};
+use super::claim::{Claim, Lost, Reserved};
+use super::matter::{Enter, Matter};
+use super::observe::{DecisionFacts, Span};
+use super::permit::Allowed;
 use super::record::Made;
 use super::report::{self, Decided};
 use super::session::{Core, Phase, Shared};
-use super::state;
-
-/// One message that is to be decided.
-#[derive(Debug)]
-pub(super) struct Matter<'a> {
-    pub(super) action: Action<'a>,
-    /// The JSON-RPC method; `None` if the message could not be read.
-    pub(super) method: Option<&'a str>,
-    /// Refused for this reason whatever the policies say.
-    pub(super) refuse: Option<DenyReason>,
-    /// Its params as they came, and as they would go on.
-    pub(super) received: &'a [u8],
-    pub(super) forwarded: &'a [u8],
-    pub(super) trace: Option<TraceContext>,
-    /// The admission of the message's own request; of the session's first one where absent.
-    pub(super) by: Option<&'a Admitted>,
-    /// What it would tell of; it is refused where that is hidden.
-    pub(super) tells_of: Option<Listed<'a>>,
-    /// The decision on this very message that this one replaces: what that one counted is given back.
-    pub(super) replaces: Option<Replaced>,
-    pub(super) enter: Enter<'a>,
-}
-
-impl<'a> Matter<'a> {
-    /// Something that is refused before any policy is asked, and whose method is not known.
-    pub(super) fn refused(reason: DenyReason, received: &'a [u8]) -> Self {
-        Self {
-            action: Action::Method { method: "other", target: None, from: Direction::Client },
-            method: None,
-            refuse: Some(reason),
-            received,
-            forwarded: &[],
-            trace: None,
-            by: None,
-            tells_of: None,
-            replaces: None,
-            enter: Enter::Nothing,
-        }
-    }
-}
-
-/// The entry in the table of requests under way that an allowed message takes.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Enter<'a> {
-    Nothing,
-    OfClient { id: &'a RequestId, progress: Option<&'a [u8]>, kind: AskedKind },
-    OfServer { id: &'a RequestId, progress: Option<&'a [u8]> },
-}
-
-impl Enter<'_> {
-    fn claim(self) -> Option<Claim> {
-        match self {
-            Self::Nothing => None,
-            Self::OfClient { id, .. } => Some(Claim::OfClient(id.clone())),
-            Self::OfServer { id, .. } => Some(Claim::OfServer(id.clone())),
-        }
-    }
-}
+use super::state::{self, Counted};
 
 /// What came of it.
 #[derive(Debug)]
@@ -98,6 +41,8 @@ pub(super) enum Outcome {
     },
     /// Neither: there is no record, so nothing may happen.
     Unrecorded(DenyReason),
+    /// It was to be decided anew, and has its answer already.
+    Answered,
 }
 
 /// A decision whose record is queued.
@@ -112,21 +57,19 @@ struct Settled {
     pending: PendingReceipt,
     hidden: bool,
     since: Stopwatch,
-    /// When it was decided, and counted if it was.
-    at: Timestamp,
-}
-
-/// Gives the entry back when the wait for the receipt is given up.
-struct Reserved<'a> {
-    shared: &'a Shared,
     claim: Option<Claim>,
+    counted: Counted,
 }
 
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            self.shared.release(&claim);
-        }
+/// Why there is no decision.
+enum Unsettled {
+    Refused(DenyReason),
+    Answered,
+}
+
+impl From<DenyReason> for Unsettled {
+    fn from(reason: DenyReason) -> Self {
+        Self::Refused(reason)
     }
 }
 
@@ -136,14 +79,18 @@ const ATTEMPTS: usize = 3;
 impl Shared {
     /// Decides, records, and waits until the record is as durable as configured.
     pub(super) async fn decide(&self, matter: &Matter<'_>, span: &mut Option<Box<dyn Span>>) -> Outcome {
-        let mut replaces = matter.replaces.map(|replaced| {
-            self.roll_back(matter, Effect::Allow, replaced.at);
-            replaced.decision
-        });
+        let mut replaces = matter.replaces.cloned();
+        let mut reserved = Reserved { shared: self, claim: None };
         for _ in 0..ATTEMPTS {
-            let settled = match self.settle(matter, span.as_deref(), replaces) {
+            let mut outlived = None;
+            let settled = self.settle(matter, span.as_deref(), replaces.as_ref(), &mut outlived);
+            if let Some(outlived) = outlived {
+                outlived.outlived();
+            }
+            let settled = match settled {
                 Ok(settled) => settled,
-                Err(reason) => {
+                Err(Unsettled::Answered) => return Outcome::Answered,
+                Err(Unsettled::Refused(reason)) => {
                     report::unrecorded(self, matter, reason);
                     return Outcome::Unrecorded(reason);
                 }
@@ -159,10 +106,10 @@ impl Shared {
                 pending,
                 hidden,
                 since,
-                at,
+                claim,
+                counted,
             } = settled;
-            let mut reserved =
-                Reserved { shared: self, claim: allowed.is_some().then(|| matter.enter.claim()).flatten() };
+            reserved.claim = claim;
             let append = span.as_ref().and_then(|span| span.child("attest.append"));
             let receipt = pending.await;
             if let Some(append) = append {
@@ -171,7 +118,7 @@ impl Shared {
             let receipt = match receipt {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    self.roll_back(matter, effect, at);
+                    self.roll_back(matter, effect, counted);
                     return Outcome::Unrecorded(self.failed(matter, &error));
                 }
             };
@@ -207,17 +154,18 @@ impl Shared {
                 return Outcome::Allowed { allowed, receipt, claim: reserved.claim.take() };
             }
             // The policies changed while the record was written: that permit is worth nothing, decide again (I6).
-            self.roll_back(matter, effect, at);
-            replaces = Some(decision);
+            replaces = Some(Replaced::by(&allowed, reserved.claim.clone(), replaces.as_ref()));
+        }
+        if let Some(replaced) = replaces {
+            self.roll_back(matter, Effect::Allow, replaced.counted);
         }
         Outcome::Unrecorded(DenyReason::Limited)
     }
 
     /// Records a refusal without waiting for its receipt: nothing rests on it.
     pub(super) fn record_refusal(&self, matter: &Matter<'_>) {
-        match self.settle(matter, None, None) {
-            Ok(_enqueued) => {}
-            Err(reason) => report::unrecorded(self, matter, reason),
+        if let Err(Unsettled::Refused(reason)) = self.settle(matter, None, None, &mut None) {
+            report::unrecorded(self, matter, reason);
         }
     }
 
@@ -225,8 +173,9 @@ impl Shared {
         &self,
         matter: &Matter<'_>,
         span: Option<&dyn Span>,
-        replaces: Option<DecisionId>,
-    ) -> Result<Settled, DenyReason> {
+        replaces: Option<&Replaced>,
+        outlived: &mut Option<Asked>,
+    ) -> Result<Settled, Unsettled> {
         let parts = &self.house.parts;
         let since = Stopwatch::start();
         let now = parts.clock.now();
@@ -236,7 +185,10 @@ impl Shared {
 
         let mut core = self.core.lock();
         if core.phase == Phase::Over {
-            return Err(DenyReason::SessionOver);
+            return Err(DenyReason::SessionOver.into());
+        }
+        if let Some(replaced) = replaces {
+            self.give_way(&mut core, matter, replaced, outlived)?;
         }
         let (engine, epoch) = parts.engines.snapshot();
         if let Some(by) = matter.by {
@@ -271,7 +223,8 @@ impl Shared {
                 Some(ruling)
             }
         };
-        let allowed = ruling.as_ref().and_then(|ruling| Allowed::by(ruling, decision, epoch, now));
+        let mut counted = Counted::nothing(now);
+        let mut allowed = ruling.as_ref().and_then(|ruling| Allowed::by(ruling, decision, epoch, counted));
         let effect = if allowed.is_some() { Effect::Allow } else { Effect::Deny };
         let deny = match (&allowed, refused) {
             (Some(_), _) => None,
@@ -280,7 +233,7 @@ impl Shared {
         };
         if effect == Effect::Deny && !self.may_refuse(matter, now) {
             self.house.counters.unrecorded();
-            return Err(DenyReason::Limited);
+            return Err(DenyReason::Limited.into());
         }
         let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, (now, &state), deny);
         let age = now.since(self.opened).as_secs();
@@ -292,7 +245,7 @@ impl Shared {
             effect,
             deny,
             ruling: ruling.as_ref(),
-            replaces,
+            replaces: replaces.map(|replaced| replaced.decision),
             state: rested,
             utc_offset,
             added: &added,
@@ -303,14 +256,15 @@ impl Shared {
             .log
             .append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
             .map_err(|error| self.failed(matter, &error))?;
-        match effect {
-            Effect::Allow => {
-                core.reserve(matter);
-                let account = &mut *account.get_or_insert_with(|| self.account.lock());
-                self.charge((&mut core.did, account), matter, &added, now);
-                self.stir(&core, &engine);
-            }
-            Effect::Deny => core.denied += 1,
+        let mut claim = None;
+        if let Some(allowed) = &mut allowed {
+            claim = core.reserve(matter);
+            let account = &mut *account.get_or_insert_with(|| self.account.lock());
+            counted = self.charge((&mut core.did, account), matter, &added, now);
+            allowed.count(counted);
+            self.stir(&core, &engine);
+        } else {
+            core.denied += 1;
         }
         drop(account);
         let policy_set = engine.digest();
@@ -325,8 +279,31 @@ impl Shared {
             pending,
             hidden,
             since,
-            at: now,
+            claim,
+            counted,
         })
+    }
+
+    /// A decision makes room for the one that replaces it: its entry, and what it counted. `outlived` gets the entry of
+    /// a client's request.
+    fn give_way(
+        &self,
+        core: &mut Core,
+        matter: &Matter<'_>,
+        replaced: &Replaced,
+        outlived: &mut Option<Asked>,
+    ) -> Result<(), Unsettled> {
+        let claim = replaced.claim.as_ref();
+        let waits = claim.map_or(Ok(()), |claim| core.waits(claim));
+        *outlived = claim.and_then(|claim| core.release(claim)).flatten();
+        match waits {
+            Ok(()) => {}
+            Err(Lost::Answered) => return Err(Unsettled::Answered),
+            Err(Lost::Cancelled) => return Err(DenyReason::Limited.into()),
+        }
+        core.allowed = core.allowed.saturating_sub(1);
+        self.discharge(&mut core.did, matter, replaced.counted);
+        Ok(())
     }
 
     /// Whether one more refusal of this matter's sender is recorded.
@@ -355,12 +332,12 @@ impl Shared {
         held_back.then_some(DenyReason::ToolQuarantined)
     }
 
-    fn roll_back(&self, matter: &Matter<'_>, effect: Effect, at: Timestamp) {
+    fn roll_back(&self, matter: &Matter<'_>, effect: Effect, counted: Counted) {
         let mut core = self.core.lock();
         match effect {
             Effect::Allow => {
                 core.allowed = core.allowed.saturating_sub(1);
-                self.discharge(&mut core.did, matter, at);
+                self.discharge(&mut core.did, matter, counted);
             }
             Effect::Deny => core.denied = core.denied.saturating_sub(1),
         }
@@ -380,17 +357,22 @@ impl Shared {
 
 impl Core {
     /// Counts an allowed message and enters its request; that there is room was checked under the same lock.
-    fn reserve(&mut self, matter: &Matter<'_>) {
+    fn reserve(&mut self, matter: &Matter<'_>) -> Option<Claim> {
         self.allowed += 1;
         let entered = match matter.enter {
-            Enter::Nothing => Ok(()),
+            Enter::Nothing => return None,
             Enter::OfClient { id, progress, kind } => {
                 let by = matches!(kind, AskedKind::List(..)).then(|| Arc::clone(&self.entities));
                 let asked = Asked { by, ..Asked::new(kind, matter.method.unwrap_or_default()) };
-                self.asked.enter(id.clone(), progress, asked)
+                let entered = self.asked.enter(id.clone(), progress, asked);
+                entered.map(|serial| Claim::OfClient(id.clone(), serial))
             }
-            Enter::OfServer { id, progress } => self.served.enter(id.clone(), progress, ()),
+            Enter::OfServer { id, progress } => {
+                let entered = self.served.enter(id.clone(), progress, ());
+                entered.map(|serial| Claim::OfServer(id.clone(), serial))
+            }
         };
         debug_assert!(entered.is_ok(), "checked under the same lock");
+        entered.ok()
     }
 }

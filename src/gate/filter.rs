@@ -16,8 +16,9 @@ use crate::wire::{Frame, Kind, RequestId, WireError, lists, methods, replies};
 
 use super::asked::{Asked, AskedKind, ListKind};
 use super::catalog::{Learned, OwnPage};
+use super::claim::Claim;
 use super::denial::Denial;
-use super::permit::{Claim, Outgoing, Permit, ToServer};
+use super::permit::{Outgoing, Permit, ToServer};
 use super::record::Cut;
 use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
@@ -228,20 +229,20 @@ impl Shared {
             core.seen.begin();
         }
         let asked = Asked::new(AskedKind::OwnTools, methods::TOOLS_LIST);
-        if core.asked.enter(id.clone(), None, asked).is_err() {
+        let Ok(serial) = core.asked.enter(id.clone(), None, asked) else {
             // No room at the moment: the list is asked for again later.
             core.own.forget();
             core.own.want();
             self.listed.notify_waiters();
             return None;
-        }
+        };
         core.standing.take(Standing::OwnToolList, now);
         drop(core);
         let params = cursor.map(|cursor| json!({ "cursor": cursor }));
         let bytes = replies::request(&id, methods::TOOLS_LIST, params.as_ref());
         let outgoing =
             Outgoing { request: Some(id.clone()), headers: self.headers(), ..Outgoing::message(bytes) };
-        let claim = Some(Claim::OfClient(id));
+        let claim = Some(Claim::OfClient(id, serial));
         Some(Permit::standing(Standing::OwnToolList, Arc::clone(self), outgoing, claim))
     }
 

@@ -12,10 +12,12 @@ use crate::wire::{Frame, Kind, RequestId};
 
 use super::again::{Again, Replaced};
 use super::asked::AskedKind;
-use super::decide::{Enter, Matter, Outcome};
+use super::claim::Claim;
+use super::decide::Outcome;
 use super::denial::Denial;
+use super::matter::{Enter, Matter};
 use super::onward::Onward;
-use super::permit::{Claim, Outgoing, Permit, ToClient};
+use super::permit::{Outgoing, Permit, ToClient};
 use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
 use super::verdict::{Arrival, DropReason, ServerVerdict};
@@ -76,7 +78,7 @@ impl Shared {
     pub(super) async fn server_request(
         self: &Arc<Self>,
         frame: &Frame,
-        replaces: Option<Replaced>,
+        replaces: Option<&Replaced>,
     ) -> ServerVerdict {
         let (Some(id), Some(method)) = (frame.id(), frame.method()) else {
             return self.drop_inbound(DropReason::OutOfOrder);
@@ -109,7 +111,8 @@ impl Shared {
                     ..Outgoing::message(onward.frame.bytes().clone())
                 };
                 onward.end(None);
-                let again = Again::after(&allowed, frame, &Arrival::default(), replaces);
+                let message = (None, frame, &Arrival::default());
+                let again = Again::after(&allowed, claim.as_ref(), message, replaces);
                 return match Permit::<ToClient>::decided(&allowed, receipt, Arc::clone(self), outgoing, claim)
                 {
                     Some(permit) => ServerVerdict::Deliver(permit.or(again)),
@@ -126,6 +129,7 @@ impl Shared {
                 }
                 .reply()
             }
+            Outcome::Answered => return self.drop_inbound(DropReason::Unmatched),
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
                 Denial::plain(Some(id), reason).reply()
@@ -136,20 +140,22 @@ impl Shared {
 
     fn server_ping(self: &Arc<Self>, id: &RequestId, frame: &Frame) -> ServerVerdict {
         let now = self.now();
+        let mut claim = None;
         let mut core = self.core.lock();
         let refused = if let Err(refusal) = core.served.check(id) {
             Some(refusal.into())
         } else if !core.standing.take(Standing::Ping, now) {
             Some(DenyReason::Limited)
         } else {
-            core.served.enter(id.clone(), None, ()).err().map(Into::into)
+            let entered = core.served.enter(id.clone(), None, ());
+            claim = entered.ok().map(|serial| Claim::OfServer(id.clone(), serial));
+            entered.err().map(Into::into)
         };
         drop(core);
         if let Some(reason) = refused {
             return self.answer(id, Denial::plain(Some(id), reason).reply());
         }
         let outgoing = Outgoing { request: Some(id.clone()), ..Outgoing::message(frame.bytes().clone()) };
-        let claim = Some(Claim::OfServer(id.clone()));
         ServerVerdict::Deliver(Permit::standing(Standing::Ping, Arc::clone(self), outgoing, claim))
     }
 

@@ -5,11 +5,11 @@
 //! take every message after it. What may go on comes back inside a [`Permit`] (I1), which is redeemed at the moment
 //! of sending; nothing else ever leaves.
 //!
-//! - `decide`: the critical section of a decision; `pipeline` with `notifications`, `inbound`: the two directions;
-//!   `again`: a decision that the policies outlived before its message was sent; `open`, `handshake`,
+//! - `matter`, `decide`: what is decided, and the critical section of that; `pipeline` with `notifications`, `inbound`: the
+//!   two directions; `again`: a decision that the policies outlived before its message was sent; `open`, `handshake`,
 //!   `renew`: a session's beginning and its token; `forward`: what its tool server is told of it; `filter`, `catalog`,
 //!   `changes`: lists, what they teach, and when they change.
-//! - `permit`, `standing`: on what ground a message passes; `pending`: which answers are waited for.
+//! - `permit`, `standing`: on what ground a message passes; `pending`, `claim`: which answers are waited for, and by whom.
 //! - `ledger`, `state`: what each principal did before, for policies to read.
 //! - `registry`, `meter`: what bounds strangers and friends alike (I10).
 //! - `view`: what an operator is shown of a session; `lift`: of a principal, and what is taken away from it.
@@ -24,6 +24,7 @@ mod again;
 mod asked;
 mod catalog;
 mod changes;
+mod claim;
 mod config;
 mod decide;
 mod denial;
@@ -34,6 +35,7 @@ mod house;
 mod inbound;
 mod ledger;
 mod lift;
+mod matter;
 mod meter;
 mod notifications;
 pub mod observe;

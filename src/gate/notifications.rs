@@ -8,7 +8,8 @@ use crate::wire::Frame;
 use crate::wire::methods::{self, Class};
 
 use super::again::{Again, Replaced};
-use super::decide::{Enter, Matter, Outcome};
+use super::decide::Outcome;
+use super::matter::{Enter, Matter};
 use super::onward::Onward;
 use super::permit::{Outgoing, Permit};
 use super::pipeline::is_own_id;
@@ -36,26 +37,23 @@ impl Shared {
             Class::Progress => self.client_maintenance(frame, Standing::Progress, |core| {
                 frame.progress_token().is_some_and(|token| core.served.by_progress(token).is_some())
             }),
-            _ => self.decided_notification(Some(admitted), frame, at, None).await,
+            _ => self.decided_notification(admitted, frame, at, None).await,
         }
     }
 
-    /// `admitted` and `replaces` as with [`Shared::client_request`].
+    /// `replaces` as with [`Shared::client_request`].
     pub(super) async fn decided_notification(
         self: &Arc<Self>,
-        admitted: Option<&Admitted>,
+        admitted: &Admitted,
         frame: &Frame,
         at: &Arrival,
-        replaces: Option<Replaced>,
+        replaces: Option<&Replaced>,
     ) -> Verdict {
         let Some(method) = frame.method() else { return self.drop_message(DropReason::OutOfOrder) };
         if self.core.lock().phase == Phase::Opening {
             return self.drop_message(DropReason::OutOfOrder);
         }
-        let unrenewed = match admitted {
-            Some(admitted) => self.renew_if_due(admitted).await.err(),
-            None => None,
-        };
+        let unrenewed = self.renew_if_due(admitted).await.err();
         let mut onward = Onward::begin(self, frame, at, Direction::Client);
         let matter = Matter {
             action: Action::Method { method, target: None, from: Direction::Client },
@@ -64,7 +62,7 @@ impl Shared {
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
-            by: admitted,
+            by: Some(admitted),
             tells_of: None,
             replaces,
             enter: Enter::Nothing,
@@ -74,7 +72,7 @@ impl Shared {
         match outcome {
             Outcome::Allowed { allowed, receipt, claim } => {
                 onward.end(None);
-                let again = Again::after(&allowed, frame, at, replaces);
+                let again = Again::after(&allowed, None, (Some(admitted), frame, at), replaces);
                 match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
                     Some(permit) => Verdict::Forward(permit.or(again)),
                     None => self.drop_message(DropReason::Unrecorded),
@@ -84,6 +82,7 @@ impl Shared {
                 onward.end(Some(reason.as_str()));
                 self.drop_message(DropReason::Denied)
             }
+            Outcome::Answered => self.drop_message(DropReason::Unmatched),
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
                 self.drop_message(DropReason::Unrecorded)

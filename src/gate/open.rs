@@ -18,8 +18,9 @@ use crate::wire::{Frame, Kind};
 
 use super::Gate;
 use super::asked::AskedKind;
-use super::decide::{Enter, Matter, Outcome};
+use super::decide::Outcome;
 use super::denial::{Denial, no_session_reply};
+use super::matter::{Enter, Matter};
 use super::onward::Onward;
 use super::permit::{Permit, ToServer};
 use super::pipeline;
@@ -120,7 +121,11 @@ impl Gate {
                 };
                 Err(Refused { retry_after, ..refuse(reason, Some(denial.reply())) })
             }
-            Outcome::Unrecorded(reason) => {
+            outcome @ (Outcome::Unrecorded(_) | Outcome::Answered) => {
+                let reason = match outcome {
+                    Outcome::Unrecorded(reason) => reason,
+                    _ => DenyReason::UpstreamUnavailable,
+                };
                 onward.end(Some(reason.as_str()));
                 shared.discard();
                 let denial = Denial { detail, retry_after, ..Denial::plain(Some(request), reason) };

@@ -37,18 +37,25 @@ pub(super) struct Pending<A> {
     entries: HashMap<RequestId, Entry<A>>,
     /// Ids of cancelled entries, oldest first.
     cancelled: VecDeque<RequestId>,
+    /// How many were ever entered.
+    entered: u64,
 }
+
+/// Which entry of a table it is: an id may be used again once it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Serial(u64);
 
 #[derive(Debug)]
 struct Entry<A> {
     asked: A,
     progress: Option<Box<[u8]>>,
     cancelled: bool,
+    serial: Serial,
 }
 
 impl<A> Pending<A> {
     pub(super) fn new(limit: usize, may_go: fn(&A) -> bool) -> Self {
-        Self { limit, may_go, entries: HashMap::new(), cancelled: VecDeque::new() }
+        Self { limit, may_go, entries: HashMap::new(), cancelled: VecDeque::new(), entered: 0 }
     }
 
     /// Whether a request with `id` could be entered now.
@@ -63,13 +70,21 @@ impl<A> Pending<A> {
     }
 
     /// Enters a request; `progress` is its progress token as raw JSON.
-    pub(super) fn enter(&mut self, id: RequestId, progress: Option<&[u8]>, asked: A) -> Result<(), Refusal> {
+    pub(super) fn enter(
+        &mut self,
+        id: RequestId,
+        progress: Option<&[u8]>,
+        asked: A,
+    ) -> Result<Serial, Refusal> {
         self.check(&id)?;
         if self.entries.len() >= self.limit {
             self.evict();
         }
-        self.entries.insert(id, Entry { asked, progress: progress.map(Into::into), cancelled: false });
-        Ok(())
+        self.entered += 1;
+        let serial = Serial(self.entered);
+        self.entries
+            .insert(id, Entry { asked, progress: progress.map(Into::into), cancelled: false, serial });
+        Ok(serial)
     }
 
     /// Takes the request that an answer with `id` belongs to.
@@ -79,6 +94,16 @@ impl<A> Pending<A> {
             self.cancelled.retain(|gone| gone != id);
         }
         Some(entry.asked)
+    }
+
+    /// Takes this very entry out, if it is still there.
+    pub(super) fn release(&mut self, id: &RequestId, serial: Serial) -> Option<A> {
+        if self.entries.get(id)?.serial == serial { self.answer(id) } else { None }
+    }
+
+    /// Whether this very entry waits for its answer: `false` where it is cancelled, none where it is gone.
+    pub(super) fn waits(&self, id: &RequestId, serial: Serial) -> Option<bool> {
+        self.entries.get(id).filter(|entry| entry.serial == serial).map(|entry| !entry.cancelled)
     }
 
     /// The request with `id`.
@@ -149,10 +174,23 @@ mod tests {
         let mut pending = Pending::new(8, |_| true);
         pending.enter(number(1), None, 'n').unwrap();
         pending.enter(RequestId::String("1".into()), None, 's').unwrap();
-        assert_eq!(pending.enter(number(1), None, 'x'), Err(Refusal::Duplicate));
+        assert_eq!(pending.enter(number(1), None, 'x').unwrap_err(), Refusal::Duplicate);
         assert_eq!(pending.answer(&RequestId::String("1".into())), Some('s'));
         assert_eq!(pending.answer(&RequestId::String("1".into())), None);
         assert_eq!(pending.answer(&number(1)), Some('n'));
+    }
+
+    #[test]
+    fn an_entry_that_is_gone_is_not_taken_for_another_one_with_its_id() {
+        let mut pending = Pending::new(8, |_| true);
+        let first = pending.enter(number(1), None, 'a').unwrap();
+        assert_eq!(pending.waits(&number(1), first), Some(true));
+        assert_eq!(pending.answer(&number(1)), Some('a'));
+        let second = pending.enter(number(1), None, 'b').unwrap();
+        assert_eq!((pending.waits(&number(1), first), pending.release(&number(1), first)), (None, None));
+        assert!(pending.cancel(&number(1)));
+        assert_eq!(pending.waits(&number(1), second), Some(false));
+        assert_eq!(pending.release(&number(1), second), Some('b'));
     }
 
     #[test]
@@ -160,7 +198,7 @@ mod tests {
         let mut pending = Pending::new(2, |_| true);
         pending.enter(number(1), None, ()).unwrap();
         pending.enter(number(2), None, ()).unwrap();
-        assert_eq!(pending.enter(number(3), None, ()), Err(Refusal::Full));
+        assert_eq!(pending.enter(number(3), None, ()).unwrap_err(), Refusal::Full);
         assert!(pending.cancel(&number(2)));
         assert!(!pending.cancel(&number(2)));
         pending.enter(number(3), None, ()).unwrap();
@@ -176,8 +214,8 @@ mod tests {
         pending.enter(number(3), None, "call").unwrap();
         assert!(pending.cancel(&number(1)) && pending.cancel(&number(2)));
         pending.enter(number(4), None, "call").unwrap();
-        assert_eq!(pending.enter(number(5), None, "call"), Err(Refusal::Full));
-        assert_eq!(pending.enter(number(1), None, "ping"), Err(Refusal::Duplicate));
+        assert_eq!(pending.enter(number(5), None, "call").unwrap_err(), Refusal::Full);
+        assert_eq!(pending.enter(number(1), None, "ping").unwrap_err(), Refusal::Duplicate);
         assert_eq!(pending.answer(&number(1)), Some("list"), "its answer is still a list's");
     }
 

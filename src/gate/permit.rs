@@ -39,7 +39,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::attest::{CloseReason, Receipt};
-use crate::domain::clock::Timestamp;
 use crate::domain::decision::{Effect, Ruling};
 use crate::domain::digest::Sha256Digest;
 use crate::domain::ids::DecisionId;
@@ -47,8 +46,10 @@ use crate::domain::refusal::DenyReason;
 use crate::wire::RequestId;
 
 use super::again::{Again, Outdated};
+use super::claim::Claim;
 use super::session::Shared;
 use super::standing::Standing;
+use super::state::Counted;
 
 /// Towards the tool server.
 #[derive(Debug)]
@@ -111,18 +112,23 @@ impl Outgoing {
 pub(super) struct Allowed {
     decision: DecisionId,
     epoch: u64,
-    at: Timestamp,
+    counted: Counted,
 }
 
 impl Allowed {
-    /// `None` unless `ruling` allows. `epoch` is that of the policies which ruled, `at` when they did.
-    pub(super) fn by(ruling: &Ruling, decision: DecisionId, epoch: u64, at: Timestamp) -> Option<Self> {
-        (ruling.effect == Effect::Allow && ruling.deny.is_none()).then_some(Self { decision, epoch, at })
+    /// `None` unless `ruling` allows. `epoch` is that of the policies which ruled.
+    pub(super) fn by(ruling: &Ruling, decision: DecisionId, epoch: u64, counted: Counted) -> Option<Self> {
+        (ruling.effect == Effect::Allow && ruling.deny.is_none()).then_some(Self { decision, epoch, counted })
     }
 
-    /// Which decision it was, and when.
-    pub(super) fn decided(&self) -> (DecisionId, Timestamp) {
-        (self.decision, self.at)
+    /// Notes that its message was counted.
+    pub(super) fn count(&mut self, counted: Counted) {
+        self.counted = counted;
+    }
+
+    /// Which decision it was, and what it counted.
+    pub(super) fn decided(&self) -> (DecisionId, Counted) {
+        (self.decision, self.counted)
     }
 }
 
@@ -131,15 +137,6 @@ impl Allowed {
 enum Basis {
     Decided { receipt: Receipt, epoch: u64 },
     Standing(Standing),
-}
-
-/// An entry in a session's table of requests under way, which an unsent permit gives back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Claim {
-    /// A request of the client (or of the gateway itself).
-    OfClient(RequestId),
-    /// A request of the tool server.
-    OfServer(RequestId),
 }
 
 #[derive(Debug)]
@@ -250,9 +247,11 @@ impl Permit<ToServer> {
     /// # Errors
     /// [`Withdrawn`] otherwise; it carries what the client is told.
     pub fn redeem(mut self) -> Result<Outgoing, Withdrawn<ToServer>> {
-        self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, inner)| {
-            let reply = inner.as_ref().and_then(|i| i.shared.withdraw(i.claim.as_ref(), reason));
-            Withdrawn { reason, reply, answer: None, outdated: outdated(reason, inner) }
+        self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, mut inner)| {
+            let outdated = outdated(reason, &mut inner);
+            let inner = inner.filter(|_| outdated.is_none());
+            let reply = inner.and_then(|i| i.shared.withdraw(i.claim.as_ref(), reason));
+            Withdrawn { reason, reply, answer: None, outdated }
         })
     }
 }
@@ -263,15 +262,16 @@ impl Permit<ToClient> {
     /// # Errors
     /// [`Withdrawn`] otherwise; it carries the answer for the tool server.
     pub fn redeem(mut self) -> Result<Outgoing, Withdrawn<ToClient>> {
-        self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, inner)| {
-            let answer = inner.as_ref().and_then(|i| {
+        self.take_if_current().map(|inner| inner.outgoing).map_err(|(reason, mut inner)| {
+            let outdated = outdated(reason, &mut inner);
+            let inner = inner.filter(|_| outdated.is_none());
+            let answer = inner.and_then(|i| {
                 let id = i.outgoing.request.clone()?;
                 let error = i.shared.withdraw(i.claim.as_ref(), reason)?;
                 let outgoing = Outgoing { in_reply_to: Some(id), ..Outgoing::message(error) };
-                let shared = Arc::clone(&i.shared);
-                Some(Box::new(Permit::standing(Standing::GatewayAnswer, shared, outgoing, None)))
+                Some(Box::new(Permit::standing(Standing::GatewayAnswer, i.shared, outgoing, None)))
             });
-            Withdrawn { reason, reply: None, answer, outdated: outdated(reason, inner) }
+            Withdrawn { reason, reply: None, answer, outdated }
         })
     }
 }
@@ -305,12 +305,12 @@ pub struct Withdrawn<D> {
     pub reply: Option<Bytes>,
     /// For a request of the tool server: the error that it is answered with.
     pub answer: Option<Box<Permit<ToServer>>>,
-    /// Where only the policies changed: decide it anew, and the answers above are not needed.
+    /// Where only the policies changed: it is to be decided anew, and nobody is told anything.
     pub outdated: Option<Outdated<D>>,
 }
 
 /// What the holder of a withdrawn permit may do about it, where the policies changed and the session still lives.
-fn outdated<D>(reason: DenyReason, inner: Option<Box<Inner>>) -> Option<Outdated<D>> {
-    let again = inner.and_then(|inner| inner.again).filter(|_| reason == DenyReason::Limited);
-    again.map(Again::outdated)
+fn outdated<D>(reason: DenyReason, inner: &mut Option<Box<Inner>>) -> Option<Outdated<D>> {
+    let inner = inner.as_mut().filter(|_| reason == DenyReason::Limited)?;
+    inner.again.take()?.outdated(&inner.shared)
 }

@@ -17,11 +17,13 @@ use crate::wire::{Frame, Kind, RequestId, WireError, lists};
 use super::again::{Again, Replaced};
 use super::asked::{Asked, AskedKind, list_of, listed, target};
 use super::catalog::OWN_ID_PREFIX;
+use super::claim::Claim;
 use super::config::HiddenTools;
-use super::decide::{Enter, Matter, Outcome};
+use super::decide::Outcome;
 use super::denial::{Denial, discover_reply};
+use super::matter::{Enter, Matter};
 use super::onward::Onward;
-use super::permit::{Claim, Delivery, Outgoing, Permit, ToServer};
+use super::permit::{Delivery, Outgoing, Permit, ToServer};
 use super::session::{Phase, Session, Shared};
 use super::standing::Standing;
 use super::verdict::{Arrival, DropReason, Verdict};
@@ -54,7 +56,7 @@ impl Session {
         shared.touch();
         shared.note_evidence(admitted);
         match frame.kind() {
-            Kind::Request => shared.client_request(Some(admitted), &frame, at, None).await,
+            Kind::Request => shared.client_request(admitted, &frame, at, None).await,
             Kind::Notification => shared.client_notification(admitted, &frame, at).await,
             Kind::Response | Kind::Error => shared.client_answer(&frame),
         }
@@ -126,14 +128,14 @@ impl Session {
 }
 
 impl Shared {
-    /// `replaces`: the decision on this request that the policies have outlived; what was asked of the sender before
-    /// that one (`admitted`'s renewal, how fast it calls) is not asked again.
+    /// `replaces`: the decision on this request that the policies have outlived. How fast its sender calls, and whether
+    /// the tool server has listed its tools, was asked for that one.
     pub(super) async fn client_request(
         self: &Arc<Self>,
-        admitted: Option<&Admitted>,
+        admitted: &Admitted,
         frame: &Frame,
         at: &Arrival,
-        replaces: Option<Replaced>,
+        replaces: Option<&Replaced>,
     ) -> Verdict {
         let (Some(id), Some(method)) = (frame.id(), frame.method()) else {
             return self.drop_message(DropReason::OutOfOrder);
@@ -151,12 +153,11 @@ impl Shared {
             (_, Phase::Opening) => Some("The session is not open yet: wait for the answer to `initialize`."),
             _ => None,
         };
-        let renewed = match admitted {
-            Some(admitted) if refuse.is_none() => self.renew_if_due(admitted).await,
-            _ => Ok(()),
-        };
+        let renewed = if refuse.is_none() { self.renew_if_due(admitted).await } else { Ok(()) };
         let unlisted = match class {
-            Class::ToolCall if refuse.is_none() && renewed.is_ok() => self.tools_listed().await,
+            Class::ToolCall if refuse.is_none() && renewed.is_ok() && replaces.is_none() => {
+                self.tools_listed().await
+            }
             _ => None,
         };
         let unrenewed = match renewed {
@@ -190,7 +191,7 @@ impl Shared {
             received: frame.params().unwrap_or_default(),
             forwarded: onward.frame.params().unwrap_or_default(),
             trace: onward.trace,
-            by: admitted,
+            by: Some(admitted),
             tells_of: reference.as_ref().map(listed),
             replaces,
             enter: Enter::OfClient { id, progress: frame.progress_token(), kind },
@@ -199,7 +200,7 @@ impl Shared {
             Outcome::Allowed { allowed, receipt, claim } => {
                 let outgoing = onward.outgoing(self, Some(id));
                 onward.hand_over(self, id);
-                let again = Again::after(&allowed, frame, at, replaces);
+                let again = Again::after(&allowed, claim.as_ref(), (Some(admitted), frame, at), replaces);
                 match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
                     Some(permit) => Verdict::Forward(permit.or(again)),
                     None => Verdict::Reply(Denial::plain(Some(id), DenyReason::AttestationFailed).reply()),
@@ -221,6 +222,10 @@ impl Shared {
                 };
                 Verdict::Reply(denial.reply())
             }
+            Outcome::Answered => {
+                onward.end(Some("withdrawn"));
+                self.drop_message(DropReason::Unmatched)
+            }
             Outcome::Unrecorded(reason) => {
                 let reason = unrenewed.unwrap_or(reason);
                 onward.end(Some(reason.as_str()));
@@ -239,6 +244,7 @@ impl Shared {
 
     fn client_ping(self: &Arc<Self>, id: &RequestId, frame: &Frame) -> Verdict {
         let now = self.now();
+        let mut claim = None;
         let mut core = self.core.lock();
         let refused = if core.phase == Phase::Over {
             Some(DenyReason::SessionOver)
@@ -248,7 +254,9 @@ impl Shared {
             Some(DenyReason::Limited)
         } else {
             let asked = Asked::new(AskedKind::Plain, methods::PING);
-            core.asked.enter(id.clone(), frame.progress_token(), asked).err().map(Into::into)
+            let entered = core.asked.enter(id.clone(), frame.progress_token(), asked);
+            claim = entered.ok().map(|serial| Claim::OfClient(id.clone(), serial));
+            entered.err().map(Into::into)
         };
         drop(core);
         if let Some(reason) = refused {
@@ -259,7 +267,6 @@ impl Shared {
             headers: self.headers(),
             ..Outgoing::message(frame.bytes().clone())
         };
-        let claim = Some(Claim::OfClient(id.clone()));
         Verdict::Forward(Permit::standing(Standing::Ping, Arc::clone(self), outgoing, claim))
     }
 

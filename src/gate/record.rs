@@ -9,7 +9,7 @@ use crate::domain::refusal::DenyReason;
 use crate::policy::{Action, Direction, Engine};
 use crate::wire::Frame;
 
-use super::decide::Matter;
+use super::matter::Matter;
 use super::session::{Core, Shared};
 
 /// What was decided of a matter.

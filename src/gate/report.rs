@@ -8,7 +8,7 @@ use crate::domain::ids::DecisionId;
 use crate::domain::refusal::DenyReason;
 use crate::policy::{Action, is_gateway_check};
 
-use super::decide::Matter;
+use super::matter::Matter;
 use super::session::Shared;
 
 /// A decision and its record.

@@ -31,7 +31,6 @@ use super::forward::Forwarding;
 use super::house::House;
 use super::ledger;
 use super::pending::Pending;
-use super::permit::Claim;
 use super::route::Route;
 use super::standing::{Standing, StandingMeter};
 use super::state::Did;
@@ -217,30 +216,6 @@ impl Shared {
     pub(super) fn waits(&self) -> (bool, bool) {
         let core = self.core.lock();
         (core.phase == Phase::Opening, core.asked.len() > 0)
-    }
-
-    /// Gives an entry back whose message was not sent.
-    pub(super) fn release(&self, claim: &Claim) {
-        let mut core = self.core.lock();
-        match claim {
-            Claim::OfClient(id) => {
-                let asked = core.asked.answer(id);
-                drop(core);
-                if let Some(asked) = asked {
-                    asked.end(self, Some("withdrawn"));
-                }
-            }
-            Claim::OfServer(id) => drop(core.served.answer(id)),
-        }
-    }
-
-    /// Takes a permit's entry back and tells its requester; nothing to tell where nothing was asked.
-    pub(super) fn withdraw(&self, claim: Option<&Claim>, reason: DenyReason) -> Option<Bytes> {
-        self.house.counters.withdrawn();
-        let claim = claim?;
-        self.release(claim);
-        let (Claim::OfClient(id) | Claim::OfServer(id)) = claim;
-        Some(Denial::plain(Some(id), reason).reply())
     }
 
     /// Ends the session at once: no message passes and no record follows the one of the close, whose receipt

@@ -10,8 +10,8 @@ use crate::domain::clock::Timestamp;
 use crate::domain::decision::Ruling;
 use crate::policy::{Action, Calls, Direction, State, StateReads};
 
-use super::decide::Matter;
 use super::ledger::Account;
+use super::matter::Matter;
 use super::session::Shared;
 
 /// What happened in a session, as far as policies can see it.
@@ -37,6 +37,21 @@ impl Did {
         if let Some(count) = self.tools.get_mut(tool) {
             *count = count.saturating_sub(1);
         }
+    }
+}
+
+/// What a decision counted, to be given back where its message did not go on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    at: Timestamp,
+    /// Whether there was room for it in the principal's account.
+    lasting: bool,
+}
+
+impl Counted {
+    /// Nothing yet.
+    pub(super) const fn nothing(at: Timestamp) -> Self {
+        Self { at, lasting: false }
     }
 }
 
@@ -90,7 +105,8 @@ impl Shared {
         matter: &Matter<'_>,
         added: &[AddedLabel],
         now: Timestamp,
-    ) {
+    ) -> Counted {
+        let mut counted = Counted::nothing(now);
         let ledger = &self.house.ledger;
         let mut entries = 0;
         if let Action::ToolCall { name, .. } = matter.action {
@@ -99,6 +115,7 @@ impl Shared {
             // Where there is no room and no policy asks, nobody is held up for it.
             if account.knows(server, &tool) || !ledger.is_full() {
                 entries += account.count(server, &tool, now);
+                counted.lasting = true;
             }
         }
         for added in added {
@@ -108,14 +125,17 @@ impl Shared {
             }
         }
         ledger.added(entries);
+        counted
     }
 
-    /// Takes back what was counted at `at` for a message that did not go on after all. Its labels stay: one too many
-    /// errs on the safe side, and another call may have brought the same.
-    pub(super) fn discharge(&self, did: &mut Did, matter: &Matter<'_>, at: Timestamp) {
+    /// Takes back what was counted for a message that did not go on after all. Its labels stay: one too many errs on
+    /// the safe side, and another call may have brought the same.
+    pub(super) fn discharge(&self, did: &mut Did, matter: &Matter<'_>, counted: Counted) {
         if let Action::ToolCall { name, .. } = matter.action {
             did.undo(name);
-            self.account.lock().undo(self.route.server.as_str(), &self.tool_key(name), at);
+            if counted.lasting {
+                self.account.lock().undo(self.route.server.as_str(), &self.tool_key(name), counted.at);
+            }
         }
     }
 

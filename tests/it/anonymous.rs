@@ -36,7 +36,7 @@ fn begin(gateway: &Gateway, more: &[(&str, &str)]) -> Answer {
 #[test]
 fn who_shows_nothing_is_anonymous_where_that_is_written_out_and_warned_about() {
     let gateway = gateway("anonymous: true");
-    assert!(gateway.said().contains("`admission.anonymous` lets in whoever"), "{}", gateway.said());
+    gateway.says(&["`admission.anonymous` lets in whoever"]);
     let answer = begin(&gateway, &[]);
     let session = answer.header("mcp-session-id").unwrap();
     let claims = part(session, 1);

@@ -163,6 +163,14 @@ impl Gateway {
         self.said.lock().unwrap().clone()
     }
 
+    /// Waits until it has said all of `parts`: its words come by a pipe, later than what it does.
+    pub(crate) fn says(&self, parts: &[&str]) -> String {
+        wait_for(&parts.join(", "), || {
+            let said = self.said();
+            parts.iter().all(|part| said.contains(part)).then_some(said)
+        })
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

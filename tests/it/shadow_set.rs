@@ -101,8 +101,7 @@ fn a_broken_shadow_set_stops_nothing_fails_the_check_and_its_last_good_one_is_me
     let broken =
         "permit (principal, action == Mcp::Action::\"demo/add\", resource) when { context.input.aa == 1 };";
     let gateway = serving(broken, None);
-    let said = gateway.said();
-    assert!(said.contains("the shadow set is wrong") && said.contains("╰── here"), "{said}");
+    gateway.says(&["the shadow set is wrong", "╰── here"]);
     let client = Client::open(&gateway, "/mcp/demo", "2025-11-25");
     assert!(allowed(&client, "add", r#"{"a":1,"b":2}"#));
     assert_eq!(decisions(&gateway, "demo/add")[0].get("candidate"), None);

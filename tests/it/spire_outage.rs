@@ -105,8 +105,10 @@ fn a_deleted_entry_ends_signing_at_once_and_a_new_one_brings_it_back() {
     calls(&client).unwrap();
     agent.withdraw();
     wait_until_refused(&gateway, &client);
-    let words = gateway.said();
-    assert!(words.contains("withdrawn") || words.contains("no identity"), "{words}");
+    wait_for("word of it", || {
+        let words = gateway.said();
+        (words.contains("withdrawn") || words.contains("no identity")).then_some(())
+    });
     agent.serve(svid);
     wait_until_served(&gateway, &client);
     the_log_tells_of_the_gap(gateway, &[&authority]);

@@ -22,7 +22,7 @@ fn page(names: &[&str]) -> Learned {
 }
 
 /// Tools that stand alone, of a server that nobody has seen.
-fn tools(bench: &Bench, log: &Log) -> Tools {
+fn tools(bench: &Bench, log: &Log) -> Arc<Tools> {
     let config = Config::defaults(Purpose::Run, &Environment::process()).unwrap();
     let sources = PolicySources::single("p.cedar", "permit (principal, action, resource);");
     let catalogue = Catalogue::default();
@@ -30,7 +30,7 @@ fn tools(bench: &Bench, log: &Log) -> Tools {
     let child = ChildConfig { command: "x".to_owned(), ..ChildConfig::default() };
     let config_of =
         ServerConfig { name: server(), kind: ServerKind::Child(child), arguments: Default::default() };
-    Tools {
+    Arc::new(Tools {
         servers: [(server(), config_of)].into(),
         engines: Arc::new(EngineStore::new(engine)),
         log: log.clone(),
@@ -38,7 +38,7 @@ fn tools(bench: &Bench, log: &Log) -> Tools {
         recorder: Arc::new(Silent),
         shown: Shown::below(&bench.path().join("state")),
         state: Mutex::new(State::new(Inputs { sources, shadow: None, pins: config.pins, catalogue })),
-    }
+    })
 }
 
 fn knows(tools: &Tools, name: &str) -> bool {
@@ -103,5 +103,23 @@ async fn names_without_end_fill_neither_the_policies_nor_the_memory() {
     let state = tools.state.lock().await;
     assert_eq!(state.told[&server()].len(), MOST_TOOLS);
     drop(state);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_stops_waiting_for_its_tools_holds_up_nobody_elses() {
+    let bench = Bench::new();
+    let log = bench.try_open(bench.config(), Bench::identity()).unwrap();
+    let tools = tools(&bench, &log);
+    // Its client does not read, so that it is not gone on with: begun, and no more.
+    let mut stuck = tools.learned(page(&["read"]));
+    assert!(futures_util::poll!(&mut stuck).is_pending());
+    while tools.state.try_lock().is_ok() && !knows(&tools, "read") {
+        tokio::task::yield_now().await;
+    }
+    let other = tools.learned(page(&["list"]));
+    tokio::time::timeout(Duration::from_secs(60), other).await.expect("others wait for it");
+    assert!(knows(&tools, "read") && knows(&tools, "list"));
+    drop(stuck);
     log.close().await;
 }

@@ -9,7 +9,7 @@ const STAFF_ONLY: &str = r#"
 "#;
 
 /// A caller whose token, one of many, says `groups`.
-fn bearer(token: u8, subject: &str, groups: &[&str]) -> Admitted {
+pub(super) fn bearer(token: u8, subject: &str, groups: &[&str]) -> Admitted {
     bearer_with(token, subject, groups, PassedClaims::new())
 }
 

@@ -16,7 +16,7 @@ use crate::attest::CloseReason;
 use crate::domain::admitted::Admitted;
 use crate::domain::digest::Sha256Digest;
 use crate::domain::limits::Limits;
-use crate::gate::{Arrival, Outdated, Permit, Session, ToServer, Verdict};
+use crate::gate::{Arrival, Permit, Session, ToServer, Verdict};
 use crate::proxy::upstream::{ConnectError, Connector, Exit, Link, Speaker, StreamKey};
 use crate::wire::{Frame, Kind, RequestId, WireError, methods, replies};
 
@@ -213,27 +213,6 @@ impl Relay {
                 tracing::debug!(%error, "a message of the gateway's did not reach the tool server");
             }
             drop(slot);
-        });
-    }
-
-    /// The policies changed before this message of the client's was sent. On a task of its own: the server may be
-    /// waiting for us to read.
-    fn decide_again(self: &Arc<Self>, outdated: Outdated<ToServer>) {
-        let relay = Arc::clone(self);
-        tokio::spawn(async move {
-            let request = outdated.request().cloned();
-            match (relay.session.from_client_again(outdated).await, request) {
-                // Its stream is there from the first time.
-                (Verdict::Forward(permit), request) => {
-                    if let (Err(error), Some(id)) = (relay.link.send(permit, request.clone()).await, &request)
-                    {
-                        relay.fail(id, &error.to_string());
-                    }
-                }
-                (Verdict::Reply(reply), Some(id)) => relay.answer(&id, reply),
-                (Verdict::Drop(_), Some(id)) => relay.fail(&id, "the session is over"),
-                (Verdict::Reply(_) | Verdict::Drop(_), None) => {}
-            }
         });
     }
 

@@ -12,7 +12,7 @@ use super::routes::Address;
 use super::{PIECE, Parcel, Relay, budget, unavailable};
 use crate::attest::CloseReason;
 use crate::domain::revision::Revision;
-use crate::gate::{Outdated, Permit, ServerVerdict, ToClient, ToServer, Withdrawn};
+use crate::gate::{Permit, ServerVerdict, ToClient, ToServer, Withdrawn};
 use crate::proxy::upstream::{EventMeta, Exit, Failure, Incoming, LinkEvent, StreamKey};
 use crate::wire::{Frame, RequestId, WireError, batch};
 
@@ -26,7 +26,6 @@ enum Step {
     Answer(Permit<ToServer>),
     Event(StreamKey, EventMeta),
     Fail(RequestId, Failure),
-    Again(Outdated<ToServer>),
     StreamEnded(StreamKey),
     Closed(Option<Exit>),
 }
@@ -124,7 +123,6 @@ impl Relay {
                 Vec::new()
             }
             LinkEvent::Failed { request, why } => vec![Step::Fail(request, why)],
-            LinkEvent::Outdated(outdated) => vec![Step::Again(outdated)],
             LinkEvent::StreamEnded(key) => vec![Step::StreamEnded(key)],
             LinkEvent::Closed(exit) => vec![Step::Closed(exit)],
         }
@@ -207,14 +205,12 @@ impl Relay {
                 Step::Fail(id, why) => {
                     match why {
                         Failure::Upstream(why) => self.fail(&id, &why),
-                        Failure::Withdrawn(Some(reply)) => self.answer(&id, reply),
-                        Failure::Withdrawn(None) => self.fail(&id, "the session is over"),
+                        Failure::Withdrawn(reply) => self.answer(&id, reply),
                     }
                     if shaking.as_ref() == Some(&id) {
                         return Some(CloseReason::Handshake);
                     }
                 }
-                Step::Again(outdated) => self.decide_again(outdated),
                 Step::StreamEnded(key) => self.stream_ended(key),
                 Step::Closed(exit) => {
                     if let Some(exit) = exit {
@@ -238,16 +234,14 @@ impl Relay {
         let outgoing = loop {
             let answer = match permit.redeem() {
                 Ok(outgoing) => break outgoing,
-                Err(Withdrawn { outdated: Some(outdated), .. }) => {
-                    match self.session.from_server_again(outdated).await {
-                        ServerVerdict::Deliver(again) => {
-                            permit = again;
-                            continue;
-                        }
-                        ServerVerdict::Answer(answer) => Some(answer),
-                        ServerVerdict::Drop(_) => None,
+                Err(Withdrawn { outdated: Some(outdated), .. }) => match outdated.decide_again().await {
+                    ServerVerdict::Deliver(again) => {
+                        permit = again;
+                        continue;
                     }
-                }
+                    ServerVerdict::Answer(answer) => Some(answer),
+                    ServerVerdict::Drop(_) => None,
+                },
                 Err(withdrawn) => withdrawn.answer.map(|answer| *answer),
             };
             if let Some(answer) = answer {

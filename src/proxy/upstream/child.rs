@@ -193,7 +193,7 @@ async fn write(
             }
         };
         let Some(message) = message else { return };
-        let bytes = match message.redeem() {
+        let bytes = match message.redeem().await {
             Ok(outgoing) => outgoing.bytes,
             Err(failed) => {
                 if let Some(event) = failed {

@@ -85,7 +85,7 @@ impl HttpLink {
         }
         // Asked for before the permit is redeemed: it may have to be recorded first.
         let authorization = self.authorization().await?;
-        let outgoing = match message.redeem() {
+        let outgoing = match message.redeem().await {
             Ok(outgoing) => outgoing,
             Err(failed) => {
                 if let Some(event) = failed {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::limits::Limits;
 use crate::domain::secret::Secret;
-use crate::gate::{Delivery, Outdated, Outgoing, Permit, Session, ToServer};
+use crate::gate::{Delivery, Outgoing, Permit, Session, ToServer, Verdict};
 use crate::identity::SpiffeTls;
 use crate::proxy::config::{ChildConfig, ServerConfig, ServerKind};
 use crate::wire::RequestId;
@@ -88,8 +88,6 @@ pub(super) enum LinkEvent {
         /// Why.
         why: Failure,
     },
-    /// The policies changed before this was sent: it is to be decided anew.
-    Outdated(Outdated<ToServer>),
     /// An answer stream is over; a request that was to be answered on it may be resumed on another.
     StreamEnded(StreamKey),
     /// The server is gone; the last event.
@@ -102,7 +100,7 @@ pub(super) enum Failure {
     /// It was sent, or could not be; this is for the caller.
     Upstream(String),
     /// Its permit was withdrawn before it was sent; the gate wrote this answer.
-    Withdrawn(Option<Bytes>),
+    Withdrawn(Bytes),
 }
 
 /// One message of the server.
@@ -146,17 +144,31 @@ enum ToSend {
 }
 
 impl ToSend {
-    /// What to send now; else the event that tells of it, if there is a request to fail or a message to decide anew.
-    fn redeem(self) -> Result<Outgoing, Option<LinkEvent>> {
-        match self {
-            Self::Own(outgoing) => Ok(outgoing),
-            Self::Permitted(permit, request) => permit.redeem().map_err(|withdrawn| {
-                if let Some(outdated) = withdrawn.outdated {
-                    return Some(LinkEvent::Outdated(outdated));
-                }
-                let why = Failure::Withdrawn(withdrawn.reply);
-                request.map(|request| LinkEvent::Failed { request, why })
-            }),
+    /// What to send now; else the event that tells of it, if there is a request to fail. Where only the policies changed,
+    /// it is decided anew here, so that what is to be sent after it still is.
+    async fn redeem(self) -> Result<Outgoing, Option<LinkEvent>> {
+        let (mut permit, request) = match self {
+            Self::Own(outgoing) => return Ok(outgoing),
+            Self::Permitted(permit, request) => (permit, request),
+        };
+        loop {
+            let withdrawn = match permit.redeem() {
+                Ok(outgoing) => return Ok(outgoing),
+                Err(withdrawn) => withdrawn,
+            };
+            let reply = match withdrawn.outdated {
+                None => withdrawn.reply,
+                Some(outdated) => match outdated.decide_again().await {
+                    Verdict::Forward(again) => {
+                        permit = again;
+                        continue;
+                    }
+                    Verdict::Reply(reply) => Some(reply),
+                    Verdict::Drop(_) => None,
+                },
+            };
+            let failed = |(request, reply)| LinkEvent::Failed { request, why: Failure::Withdrawn(reply) };
+            return Err(request.zip(reply).map(failed));
         }
     }
 }

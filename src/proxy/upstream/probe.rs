@@ -179,12 +179,7 @@ impl Asker<'_> {
                 Some(LinkEvent::Closed(None)) | None => {
                     return Err(format!("ended before it answered `{method}`"));
                 }
-                Some(
-                    LinkEvent::Garbage(_)
-                    | LinkEvent::Failed { .. }
-                    | LinkEvent::Outdated(_)
-                    | LinkEvent::StreamEnded(_),
-                ) => {}
+                Some(LinkEvent::Garbage(_) | LinkEvent::Failed { .. } | LinkEvent::StreamEnded(_)) => {}
             }
         }
     }
