@@ -27,6 +27,9 @@ use crate::support::workload_api::Agent;
 /// The gateway's SPIFFE ID in these tests.
 pub(crate) const ID: &str = "spiffe://example.org/chancery";
 
+/// The life of an SVID whose end is waited for: long enough for a gateway to start on a busy machine.
+pub(crate) const BRIEF: Duration = Duration::from_secs(20);
+
 /// A place for a gateway that takes its identity from `agent`; `identity` and `spire` are more settings of these
 /// sections.
 pub(crate) fn place(agent: &Agent, identity: &str, spire: &str) -> TempDir {

@@ -1,13 +1,12 @@
 //! The agent dies, or takes the identity away: what goes on, what is refused, and how service comes back.
 
-use std::time::Duration;
 
 use tonic::Status;
 
 use crate::gateway::{Gateway, is_kind, wait_for};
 use crate::raw::Client;
 use crate::spire::{
-    ID, asks_for_a_session, calls, is_refused_for_want_of_an_identity, kid_of, no_key_was_made, place,
+    BRIEF, ID, asks_for_a_session, calls, is_refused_for_want_of_an_identity, kid_of, no_key_was_made, place,
     published_kids, verify, wait_until_signed_by,
 };
 use crate::support::authority::{Authority, Leaf};
@@ -45,7 +44,7 @@ fn the_log_tells_of_the_gap(gateway: Gateway, roots: &[&Authority]) {
 #[test]
 fn an_agent_that_dies_is_survived_until_the_svid_ends_and_after_it_is_back() {
     let authority = Authority::new("example.org");
-    let mut agent = Agent::serving(authority.svid(&Leaf::of(ID).ending_in(Duration::from_secs(8))));
+    let mut agent = Agent::serving(authority.svid(&Leaf::of(ID).ending_in(BRIEF)));
     let gateway = Gateway::start_in(place(&agent, "publish_ahead: 1s,", ""));
     let client = Client::open(&gateway, "/mcp", "2025-11-25");
     agent.crash();
