@@ -8,7 +8,7 @@ use super::compiled;
 use super::error::StartError;
 use super::prepare::Prepared;
 use super::reload::Reload;
-use super::tools::{State, Tools};
+use super::tools::{MOST_WAITING, State, Tools};
 use super::upkeep::{self, Summary, Upkeep};
 use crate::admission::{Admission, TrustDomains, bootstrap};
 use crate::attest::predicate::PolicyCause;
@@ -24,7 +24,7 @@ use crate::policy::EngineStore;
 use crate::proxy::config::ServerKind;
 use crate::telemetry::Telemetry;
 use crate::token::{self, IdentityConfig, Issuer, Verifier};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,7 @@ pub(super) async fn core(
         recorder: recorder.clone(),
         shown,
         state: Mutex::new(State::new(inputs)),
+        places: Arc::new(Semaphore::new(MOST_WAITING)),
     });
     let ledger = ledger(&log, config, &clock).await?;
     let reload = Reload::new(config.clone(), env.clone(), sources, shadow, Arc::clone(&tools));

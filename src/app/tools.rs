@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::compiled::{self, Inputs, Made};
 use super::drift::{Drifted, drift};
@@ -37,6 +37,8 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const FIRST_LIST: Duration = Duration::from_secs(300);
 /// Tools of one server that are taken over, and those that are kept in mind as held back.
 const MOST_TOOLS: usize = 4096;
+/// Lists of tools that wait at once, of all sessions.
+pub(super) const MOST_WAITING: usize = 256;
 
 /// What is in force, and what is needed to replace it.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Tools {
     pub(super) recorder: SharedRecorder,
     pub(super) shown: Shown,
     pub(super) state: Mutex<State>,
+    /// For what servers show and is not weighed yet.
+    pub(super) places: Arc<Semaphore>,
 }
 
 /// What changes.
@@ -377,8 +381,15 @@ impl CatalogueSink for Arc<Tools> {
     fn learned(&self, learned: Learned) -> BoxFuture<'_, ()> {
         let tools = Self::clone(self);
         Box::pin(async move {
-            let weighed = tokio::spawn(async move { tools.weigh(learned).await }).await;
-            if let Err(error) = weighed {
+            let Ok(place) = Arc::clone(&tools.places).try_acquire_owned() else {
+                tracing::warn!(server = %learned.server, "too many servers show tools at once; what differs stays denied");
+                return;
+            };
+            let weighed = async move {
+                tools.weigh(learned).await;
+                drop(place);
+            };
+            if let Err(error) = tokio::spawn(weighed).await {
                 tracing::error!(%error, "what a tool server shows was not taken over");
             }
         })

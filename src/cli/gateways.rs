@@ -48,7 +48,7 @@ impl Gateways {
         }
     }
 
-    /// A table of `head` and `rows`, without its borders; each row ends with its gateway, by the name of its socket,
+    /// A table of `head` and `rows`, which must be [`printable`], without its borders; each row ends with its gateway, by the name of its socket,
     /// where none was named.
     pub(super) fn table<'a>(
         &self,
@@ -62,7 +62,7 @@ impl Gateways {
         for (gateway, mut cells) in rows {
             let name = || gateway.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             cells.extend(of_all.then(name));
-            table.add_row(cells.iter().map(|cell| printable(cell)));
+            table.add_row(cells);
         }
         let lines = table.to_string();
         lines.lines().map(|line| format!("{}\n", line.trim())).collect()
@@ -79,9 +79,9 @@ pub(super) fn finish(text: &str, failures: Vec<AskError>) -> Result<Exit, Failur
     }
 }
 
-/// A line for each fact.
+/// A line for each fact, which must be [`printable`].
 pub(super) fn card<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    facts.into_iter().map(|(name, value)| format!("{name:<12} {}\n", printable(&value))).collect()
+    facts.into_iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
@@ -94,6 +94,6 @@ fn failed(error: AskError) -> Failure {
 }
 
 /// A name that others chose must not move the terminal's cursor.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::gateways::{Gateways, card, finish, json};
+use super::gateways::{Gateways, card, finish, json, printable};
 use super::{Exit, Failure};
 use crate::app::admin::client::{Gathered, Row};
 use crate::app::admin::{Counts, LONGEST_REASON, LabelRow, PrincipalRow, Request};
@@ -123,7 +123,7 @@ fn table(gateways: &Gateways, known: &[Known<'_>]) -> String {
     let head = ["PRINCIPAL", "CALLS", "MINUTE", "HOUR", "DAY", "LABELS", "SESSIONS"];
     let cells = |row: &PrincipalRow| {
         let Counts { calls, minute, hour, day } = row.usage;
-        let mut cells = vec![row.principal.clone()];
+        let mut cells = vec![printable(&row.principal)];
         cells.extend([calls, minute, hour, day].map(|count| count.to_string()));
         let labels: Vec<&str> = row.labels.iter().map(|label| label.label.as_str()).collect();
         cells.push(if labels.is_empty() { "-".to_owned() } else { labels.join(", ") });
@@ -136,7 +136,7 @@ fn table(gateways: &Gateways, known: &[Known<'_>]) -> String {
 fn shown(known: &Known<'_>) -> String {
     let Known { gateway, row } = known;
     let mut facts = vec![
-        ("principal", row.principal.clone()),
+        ("principal", printable(&row.principal)),
         ("gateway", gateway.display().to_string()),
         ("calls", counts(&row.usage)),
     ];

@@ -7,13 +7,17 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::domain::admitted::Admitted;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::DecisionId;
 use crate::domain::refusal::DenyReason;
 use crate::wire::{Frame, Kind};
 
-use super::claim::Claim;
+use super::asked::Asked;
+use super::claim::{Claim, Lost};
+use super::decide::Unsettled;
+use super::matter::Matter;
 use super::permit::{Allowed, ToClient, ToServer};
-use super::session::Shared;
+use super::session::{Core, Shared};
 use super::state::Counted;
 use super::verdict::{Arrival, DropReason, ServerVerdict, Verdict};
 
@@ -113,5 +117,32 @@ impl Outdated<ToClient> {
             return shared.drop_inbound(DropReason::SessionOver);
         }
         shared.server_request(frame, Some(replaced)).await
+    }
+}
+
+impl Shared {
+    /// A decision makes room for the one that replaces it: its entry, and what it counted. `outlived` gets the entry of
+    /// a client's request.
+    pub(super) fn give_way(
+        &self,
+        core: &mut Core,
+        matter: &Matter<'_>,
+        replaced: &Replaced,
+        now: Timestamp,
+        outlived: &mut Option<Asked>,
+    ) -> Result<(), Unsettled> {
+        let claim = replaced.claim.as_ref();
+        let waits = claim.map_or(Ok(()), |claim| core.waits(claim));
+        *outlived = claim.and_then(|claim| core.release(claim)).flatten();
+        let ended = matter.by.and_then(Admitted::expires).is_some_and(|end| now >= end);
+        match waits {
+            Ok(()) if ended => return Err(DenyReason::Limited.into()),
+            Ok(()) => {}
+            Err(Lost::Answered) => return Err(Unsettled::Answered),
+            Err(Lost::Cancelled) => return Err(DenyReason::Limited.into()),
+        }
+        core.allowed = core.allowed.saturating_sub(1);
+        self.discharge(&mut core.did, matter, replaced.counted);
+        Ok(())
     }
 }

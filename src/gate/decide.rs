@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attest::{AppendError, PendingReceipt, Predicate, Receipt, Statement};
 use crate::domain::clock::{Stopwatch, Timestamp};
 use crate::domain::decision::{Effect, PolicyRef, Ruling};
-use crate::domain::digest::Sha256Digest;
+use crate::domain::digest::{Salt, Sha256Digest};
 use crate::domain::ids::DecisionId;
 use crate::domain::random;
 use crate::domain::refusal::DenyReason;
@@ -15,7 +15,7 @@ use crate::policy::{Action, Direction, Engine, Query, State};
 use super::again::Replaced;
 use super::asked::{Asked, AskedKind};
 use super::changes::{is_hidden, tells_of_hidden};
-use super::claim::{Claim, Lost, Reserved};
+use super::claim::{Claim, Reserved};
 use super::matter::{Enter, Matter};
 use super::observe::{DecisionFacts, Span};
 use super::permit::Allowed;
@@ -62,7 +62,7 @@ struct Settled {
 }
 
 /// Why there is no decision.
-enum Unsettled {
+pub(super) enum Unsettled {
     Refused(DenyReason),
     Answered,
 }
@@ -176,9 +176,8 @@ impl Shared {
         replaces: Option<&Replaced>,
         outlived: &mut Option<Asked>,
     ) -> Result<Settled, Unsettled> {
-        let parts = &self.house.parts;
         let since = Stopwatch::start();
-        let now = parts.clock.now();
+        let now = self.now();
         let no_random = |_no_random| DenyReason::AttestationFailed;
         let salt = random::salt().map_err(no_random)?;
         let decision = DecisionId::from_uuid(random::uuid_v7(now).map_err(no_random)?);
@@ -187,12 +186,32 @@ impl Shared {
         if core.phase == Phase::Over {
             return Err(DenyReason::SessionOver.into());
         }
-        if let Some(replaced) = replaces {
-            self.give_way(&mut core, matter, replaced, outlived)?;
-        }
+        let Some(replaced) = replaces else {
+            return self.settle_as(&mut core, matter, span, None, (decision, &salt, now, since));
+        };
+        self.give_way(&mut core, matter, replaced, now, outlived)?;
+        // It is decided for the bearer of its own request; whose came later is still the session's after it.
+        let (bearer, entities) = (core.bearer, Arc::clone(&core.entities));
+        let begun = (decision, &salt, now, since);
+        let settled = self.settle_as(&mut core, matter, span, Some(replaced.decision), begun);
+        (core.bearer, core.entities) = (bearer, entities);
+        settled
+    }
+
+    /// Decides and queues the record, for whom the message's own request speaks. `begun`: the id, the salt, the time.
+    fn settle_as(
+        &self,
+        core: &mut Core,
+        matter: &Matter<'_>,
+        span: Option<&dyn Span>,
+        replaces: Option<DecisionId>,
+        begun: (DecisionId, &Salt, Timestamp, Stopwatch),
+    ) -> Result<Settled, Unsettled> {
+        let (decision, salt, now, since) = begun;
+        let parts = &self.house.parts;
         let (engine, epoch) = parts.engines.snapshot();
         if let Some(by) = matter.by {
-            self.hear(&mut core, &engine, by);
+            self.hear(core, &engine, by);
         }
         let reads = engine.state_reads();
         // Held from reading to counting, so that no other session of the principal comes in between.
@@ -200,20 +219,20 @@ impl Shared {
         let counts = engine.enforced_reads().lasting();
         let uncountable =
             counts && account.as_ref().is_some_and(|account| self.is_uncountable(account, matter));
-        let refused = matter.refuse.or_else(|| self.refused(&core, matter, &engine));
+        let refused = matter.refuse.or_else(|| self.refused(core, matter, &engine));
         let refused = refused.or(uncountable.then_some(DenyReason::Limited));
         let tool = if let Action::ToolCall { name, .. } = matter.action { Some(name) } else { None };
         let state = match refused {
             Some(_) => State::default(),
             None => self.state(&core.did, account.as_deref(), tool, (now, reads)),
         };
-        let refused = refused.or_else(|| tells_of_hidden(&core, matter, &engine, (now, &state)));
+        let refused = refused.or_else(|| tells_of_hidden(core, matter, &engine, (now, &state)));
         let ruling = match refused {
             Some(_) => None,
             None => {
                 let child = span.and_then(|span| span.child("policy.evaluate"));
                 let query =
-                    Query { session: &core.entities, action: matter.action, now, state: &state, salt: &salt };
+                    Query { session: &core.entities, action: matter.action, now, state: &state, salt };
                 let evaluating = Stopwatch::start();
                 let ruling = engine.decide(&query);
                 parts.recorder.evaluation(evaluating.elapsed());
@@ -235,7 +254,7 @@ impl Shared {
             self.house.counters.unrecorded();
             return Err(DenyReason::Limited.into());
         }
-        let hidden = effect == Effect::Deny && is_hidden(&core, matter, &engine, (now, &state), deny);
+        let hidden = effect == Effect::Deny && is_hidden(core, matter, &engine, (now, &state), deny);
         let age = now.since(self.opened).as_secs();
         let rested = (ruling.is_some() && reads.any()).then(|| state::recorded(&state, age));
         let utc_offset = state.utc_offset;
@@ -245,13 +264,13 @@ impl Shared {
             effect,
             deny,
             ruling: ruling.as_ref(),
-            replaces: replaces.map(|replaced| replaced.decision),
+            replaces,
             state: rested,
             utc_offset,
             added: &added,
-            salt: &salt,
+            salt,
         };
-        let record = self.record(&core, &engine, matter, made);
+        let record = self.record(core, &engine, matter, made);
         let pending = parts
             .log
             .append(&self.chain, |link| Statement::new(Predicate::Decision(record), link))
@@ -262,7 +281,7 @@ impl Shared {
             let account = &mut *account.get_or_insert_with(|| self.account.lock());
             counted = self.charge((&mut core.did, account), matter, &added, now);
             allowed.count(counted);
-            self.stir(&core, &engine);
+            self.stir(core, &engine);
         } else {
             core.denied += 1;
         }
@@ -282,28 +301,6 @@ impl Shared {
             claim,
             counted,
         })
-    }
-
-    /// A decision makes room for the one that replaces it: its entry, and what it counted. `outlived` gets the entry of
-    /// a client's request.
-    fn give_way(
-        &self,
-        core: &mut Core,
-        matter: &Matter<'_>,
-        replaced: &Replaced,
-        outlived: &mut Option<Asked>,
-    ) -> Result<(), Unsettled> {
-        let claim = replaced.claim.as_ref();
-        let waits = claim.map_or(Ok(()), |claim| core.waits(claim));
-        *outlived = claim.and_then(|claim| core.release(claim)).flatten();
-        match waits {
-            Ok(()) => {}
-            Err(Lost::Answered) => return Err(Unsettled::Answered),
-            Err(Lost::Cancelled) => return Err(DenyReason::Limited.into()),
-        }
-        core.allowed = core.allowed.saturating_sub(1);
-        self.discharge(&mut core.did, matter, replaced.counted);
-        Ok(())
     }
 
     /// Whether one more refusal of this matter's sender is recorded.

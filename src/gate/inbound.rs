@@ -129,7 +129,10 @@ impl Shared {
                 }
                 .reply()
             }
-            Outcome::Answered => return self.drop_inbound(DropReason::Unmatched),
+            Outcome::Answered => {
+                onward.end(Some("withdrawn"));
+                return self.drop_inbound(DropReason::Unmatched);
+            }
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
                 Denial::plain(Some(id), reason).reply()

@@ -82,7 +82,10 @@ impl Shared {
                 onward.end(Some(reason.as_str()));
                 self.drop_message(DropReason::Denied)
             }
-            Outcome::Answered => self.drop_message(DropReason::Unmatched),
+            Outcome::Answered => {
+                onward.end(Some("withdrawn"));
+                self.drop_message(DropReason::Unmatched)
+            }
             Outcome::Unrecorded(reason) => {
                 onward.end(Some(reason.as_str()));
                 self.drop_message(DropReason::Unrecorded)

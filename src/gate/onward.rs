@@ -4,6 +4,7 @@ use crate::policy::Direction;
 use crate::wire::methods::{self, Class};
 use crate::wire::{Frame, RequestId};
 
+use super::claim::Claim;
 use super::observe::{Heading, MessageFacts, Span, TraceContext};
 use super::permit::Outgoing;
 use super::session::{Phase, Shared};
@@ -62,9 +63,10 @@ impl Onward {
     }
 
     /// Leaves the span with the request under way, to be ended with its answer.
-    pub(super) fn hand_over(self, shared: &Shared, id: &RequestId) {
+    pub(super) fn hand_over(self, shared: &Shared, claim: Option<&Claim>) {
         let upstream = self.span.as_ref().and_then(|span| span.child("upstream"));
-        if let Some(asked) = shared.core.lock().asked.find(id) {
+        let Some(Claim::OfClient(id, serial)) = claim else { return };
+        if let Some(asked) = shared.core.lock().asked.find(id, *serial) {
             asked.span = self.span;
             asked.upstream = upstream;
         }

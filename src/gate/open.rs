@@ -98,7 +98,7 @@ impl Gate {
         match outcome {
             Outcome::Allowed { allowed, receipt, claim } => {
                 let outgoing = onward.outgoing(&shared, Some(request));
-                onward.hand_over(&shared, request);
+                onward.hand_over(&shared, claim.as_ref());
                 match Permit::decided(&allowed, receipt, Arc::clone(&shared), outgoing, claim) {
                     Some(permit) => Ok((session, permit)),
                     None => {

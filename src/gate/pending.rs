@@ -106,9 +106,9 @@ impl<A> Pending<A> {
         self.entries.get(id).filter(|entry| entry.serial == serial).map(|entry| !entry.cancelled)
     }
 
-    /// The request with `id`.
-    pub(super) fn find(&mut self, id: &RequestId) -> Option<&mut A> {
-        self.entries.get_mut(id).map(|entry| &mut entry.asked)
+    /// This very request.
+    pub(super) fn find(&mut self, id: &RequestId, serial: Serial) -> Option<&mut A> {
+        self.entries.get_mut(id).filter(|entry| entry.serial == serial).map(|entry| &mut entry.asked)
     }
 
     /// Marks a request as cancelled; false if none such is under way, or if it is marked already.

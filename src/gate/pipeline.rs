@@ -199,7 +199,7 @@ impl Shared {
         match self.decide(&matter, &mut onward.span).await {
             Outcome::Allowed { allowed, receipt, claim } => {
                 let outgoing = onward.outgoing(self, Some(id));
-                onward.hand_over(self, id);
+                onward.hand_over(self, claim.as_ref());
                 let again = Again::after(&allowed, claim.as_ref(), (Some(admitted), frame, at), replaces);
                 match Permit::decided(&allowed, receipt, Arc::clone(self), outgoing, claim) {
                     Some(permit) => Verdict::Forward(permit.or(again)),

@@ -29,6 +29,16 @@ impl Shared {
     /// # Errors
     /// The token has expired and can't be renewed.
     pub(super) async fn renew_if_due(self: &Arc<Self>, admitted: &Admitted) -> Result<(), DenyReason> {
+        if self.due() == Due::NotYet {
+            return Ok(());
+        }
+        // On a task of its own: who waits for it may not be gone on with for as long as others wait for the lock.
+        let (shared, admitted) = (Arc::clone(self), admitted.clone());
+        let renewed = tokio::spawn(async move { shared.renew_alone(&admitted).await }).await;
+        renewed.unwrap_or(Err(DenyReason::SignerUnavailable))
+    }
+
+    async fn renew_alone(self: &Arc<Self>, admitted: &Admitted) -> Result<(), DenyReason> {
         let _single = match self.due() {
             Due::NotYet => return Ok(()),
             // Someone else is at it: the token still holds meanwhile.

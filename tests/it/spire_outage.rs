@@ -1,6 +1,5 @@
 //! The agent dies, or takes the identity away: what goes on, what is refused, and how service comes back.
 
-
 use tonic::Status;
 
 use crate::gateway::{Gateway, is_kind, wait_for};

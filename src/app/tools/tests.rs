@@ -38,6 +38,7 @@ fn tools(bench: &Bench, log: &Log) -> Arc<Tools> {
         recorder: Arc::new(Silent),
         shown: Shown::below(&bench.path().join("state")),
         state: Mutex::new(State::new(Inputs { sources, shadow: None, pins: config.pins, catalogue })),
+        places: Arc::new(Semaphore::new(MOST_WAITING)),
     })
 }
 

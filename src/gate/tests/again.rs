@@ -136,6 +136,8 @@ async fn who_calls_is_who_sent_the_message_and_not_whose_bearer_came_last() {
     assert_eq!(code(outdated(waiting).decide_again().await), -32602);
     let denied = outdated(list).decide_again().await;
     assert!(matches!(denied, Verdict::Reply(_)), "{denied:?}");
+    // What came later is still what the session has.
+    assert_eq!(open.session.shared.core.lock().bearer, at_work.evidence().bearer());
     world.verified().await;
 }
 

@@ -90,21 +90,17 @@ impl Runner {
         let mut held: Held = FuturesOrdered::new();
         let mut open = true;
         let reason = loop {
-            let over = self.relay.as_ref().map(|relay| relay.over().clone());
-            let over = async move {
-                match over {
-                    Some(over) => over.cancelled_owned().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let over = ends(self.relay.as_ref().map(|relay| relay.over().clone()));
             tokio::select! {
                 () = shutdown.cancelled() => break Some((CloseReason::Shutdown, true)),
                 () = unread.cancelled() => break Some((CloseReason::Client, false)),
                 () = over => break None,
                 Some(done) = decided.next(), if !decided.is_empty() => {
+                    let ended = self.relay.as_ref().map(|relay| relay.over().clone());
                     let carried = self.carry_out(done);
                     tokio::select! {
                         () = carried => {}
+                        () = ends(ended) => break None,
                         () = shutdown.cancelled() => break Some((CloseReason::Shutdown, true)),
                     }
                 }
@@ -335,5 +331,13 @@ impl Runner {
     fn reply(&self, bytes: Bytes) {
         // The writer ends only when the client no longer reads, which ends the loop too.
         self.out.send(Parcel::answer(bytes));
+    }
+}
+
+/// Ready when the session is over; never while there is none.
+async fn ends(over: Option<CancellationToken>) {
+    match over {
+        Some(over) => over.cancelled_owned().await,
+        None => std::future::pending().await,
     }
 }

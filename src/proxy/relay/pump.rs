@@ -12,7 +12,7 @@ use super::routes::Address;
 use super::{PIECE, Parcel, Relay, budget, unavailable};
 use crate::attest::CloseReason;
 use crate::domain::revision::Revision;
-use crate::gate::{Permit, ServerVerdict, ToClient, ToServer, Withdrawn};
+use crate::gate::{Outgoing, Permit, ServerVerdict, ToClient, ToServer};
 use crate::proxy::upstream::{EventMeta, Exit, Failure, Incoming, LinkEvent, StreamKey};
 use crate::wire::{Frame, RequestId, WireError, batch};
 
@@ -205,7 +205,10 @@ impl Relay {
                 Step::Fail(id, why) => {
                     match why {
                         Failure::Upstream(why) => self.fail(&id, &why),
-                        Failure::Withdrawn(reply) => self.answer(&id, reply),
+                        Failure::Withdrawn(reply) => {
+                            // What the gate does not know any more may still hold a place here.
+                            self.answer(&id, reply.unwrap_or_else(|| unavailable(&id, "it was not sent")));
+                        }
                     }
                     if shaking.as_ref() == Some(&id) {
                         return Some(CloseReason::Handshake);
@@ -230,25 +233,7 @@ impl Relay {
         from: &StreamKey,
         event: Option<EventMeta>,
     ) -> Option<RequestId> {
-        let mut permit = permit;
-        let outgoing = loop {
-            let answer = match permit.redeem() {
-                Ok(outgoing) => break outgoing,
-                Err(Withdrawn { outdated: Some(outdated), .. }) => match outdated.decide_again().await {
-                    ServerVerdict::Deliver(again) => {
-                        permit = again;
-                        continue;
-                    }
-                    ServerVerdict::Answer(answer) => Some(answer),
-                    ServerVerdict::Drop(_) => None,
-                },
-                Err(withdrawn) => withdrawn.answer.map(|answer| *answer),
-            };
-            if let Some(answer) = answer {
-                self.send_apart(answer);
-            }
-            return None;
-        };
+        let outgoing = self.redeem(permit).await?;
         let held = self.room_for(outgoing.bytes.len()).await?;
         let answered = outgoing.in_reply_to.clone();
         let address = Address { in_reply_to: outgoing.in_reply_to, related: outgoing.related };
@@ -264,6 +249,38 @@ impl Relay {
         drop(routes);
         self.answered.notify_waiters();
         answered
+    }
+
+    /// What to send now; a request of the tool server that outlived its policies is decided anew here.
+    async fn redeem(self: &Arc<Self>, mut permit: Permit<ToClient>) -> Option<Outgoing> {
+        loop {
+            let withdrawn = match permit.redeem() {
+                Ok(outgoing) => return Some(outgoing),
+                Err(withdrawn) => withdrawn,
+            };
+            let answer = match withdrawn.outdated {
+                None => withdrawn.answer.map(|answer| *answer),
+                Some(outdated) => {
+                    let ended = self.session.ended();
+                    let verdict = tokio::select! {
+                        verdict = outdated.decide_again() => verdict,
+                        () = ended.cancelled() => return None,
+                    };
+                    match verdict {
+                        ServerVerdict::Deliver(again) => {
+                            permit = again;
+                            continue;
+                        }
+                        ServerVerdict::Answer(answer) => Some(answer),
+                        ServerVerdict::Drop(_) => None,
+                    }
+                }
+            };
+            if let Some(answer) = answer {
+                self.send_apart(answer);
+            }
+            return None;
+        }
     }
 
     /// A share of what may wait for this client. When there is none, its GET streams, which it does not read, are

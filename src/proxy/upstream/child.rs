@@ -193,7 +193,16 @@ async fn write(
             }
         };
         let Some(message) = message else { return };
-        let bytes = match message.redeem().await {
+        // Where it is decided anew: not beyond the end, which answers whoever waits.
+        let redeemed = tokio::select! {
+            biased;
+            redeemed = message.redeem() => redeemed,
+            _ = stop.wait_for(|stop| *stop != Stop::No) => {
+                queue.close();
+                continue;
+            }
+        };
+        let bytes = match redeemed {
             Ok(outgoing) => outgoing.bytes,
             Err(failed) => {
                 if let Some(event) = failed {

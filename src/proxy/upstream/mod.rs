@@ -99,8 +99,8 @@ pub(super) enum LinkEvent {
 pub(super) enum Failure {
     /// It was sent, or could not be; this is for the caller.
     Upstream(String),
-    /// Its permit was withdrawn before it was sent; the gate wrote this answer.
-    Withdrawn(Bytes),
+    /// Its permit was withdrawn before it was sent; the gate wrote this answer, or knows of none that waits.
+    Withdrawn(Option<Bytes>),
 }
 
 /// One message of the server.
@@ -167,8 +167,8 @@ impl ToSend {
                     Verdict::Drop(_) => None,
                 },
             };
-            let failed = |(request, reply)| LinkEvent::Failed { request, why: Failure::Withdrawn(reply) };
-            return Err(request.zip(reply).map(failed));
+            let failed = |request, reply| LinkEvent::Failed { request, why: Failure::Withdrawn(reply) };
+            return Err(request.map(|request| failed(request, reply)));
         }
     }
 }
