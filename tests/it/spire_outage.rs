@@ -50,6 +50,11 @@ fn an_agent_that_dies_is_survived_until_the_svid_ends_and_after_it_is_back() {
     wait_for("a warning", || gateway.said().contains("WARN").then_some(()));
     calls(&client).unwrap();
     wait_until_refused(&gateway, &client);
+    // In the second in which it ends an SVID still signs records (RFC 5280 §4.1.2.5), and no tokens any more.
+    wait_for("the end of signing", || {
+        calls(&client).err()?;
+        gateway.said().contains("could not be recorded").then_some(())
+    });
 
     let next = authority.svid(&Leaf::of(ID));
     agent.serve(next.clone());
