@@ -48,8 +48,8 @@ impl Gateways {
         }
     }
 
-    /// A table of `head` and `rows`, which must be [`printable`], without its borders; each row ends with its gateway, by the name of its socket,
-    /// where none was named.
+    /// A table of `head` and `rows`, which must be [`printable`], without borders; each row ends with its gateway, by the
+    /// name of its socket, where none was named.
     pub(super) fn table<'a>(
         &self,
         head: &[&str],

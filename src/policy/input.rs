@@ -137,12 +137,11 @@ impl Converter {
     }
 
     /// Notes that what stands beside a property has no exact value; in a record within a record nothing of it has.
-    fn hide(&mut self, companion: String) {
-        let wanted = OF_ITS_TYPE;
+    fn hide(&mut self, companion: String, pointer: String, wanted: &'static str) {
         if self.depth > 1 {
             self.unknown(wanted);
         } else {
-            self.opaque.push(Opaque { property: companion, pointer: self.pointer(), wanted });
+            self.opaque.push(Opaque { property: companion, pointer, wanted });
         }
     }
 
@@ -255,7 +254,11 @@ impl Converter {
             };
             match attribute {
                 Some(attribute) => pairs.push((name, attribute)),
-                None => self.hide(name),
+                // Its own value says why; where that is exact, they are too many to be told of together.
+                None => match self.opaque.get(before).cloned() {
+                    Some(why) => self.hide(name, why.pointer, why.wanted),
+                    None => self.hide(name, self.pointer(), FEWER),
+                },
             }
         }
         Ok(())
@@ -292,8 +295,8 @@ impl Converter {
                 _ => self.unknown("an IPv4 or IPv6 address"),
             },
             (Type::Meant(meaning), Json::String(text)) => match self.meant(*meaning, text) {
-                Some(record) => record,
-                None => self.unknown(plainly(*meaning)),
+                Ok(record) => record,
+                Err(wanted) => self.unknown(wanted),
             },
             (Type::String { .. } | Type::Datetime | Type::Ip | Type::Meant(_), _) => {
                 self.misfit("must be a string")
@@ -328,16 +331,17 @@ impl Converter {
         Some(Expr::new_set(found.into_iter().map(Expr::new_string)))
     }
 
-    /// What a text that is a path, a URI or a host says.
-    fn meant(&mut self, meaning: Meaning, text: &str) -> Option<Expr> {
-        match meaning {
-            Meaning::Path => {
-                let path = Path::read(text)?;
-                self.has_room(path.values()).then(|| path.record())?
-            }
+    /// What a text that is a path, a URI or a host says; else what would say something.
+    fn meant(&mut self, meaning: Meaning, text: &str) -> Result<Expr, &'static str> {
+        let record = match meaning {
+            Meaning::Path => match Path::read(text) {
+                Some(path) if !self.has_room(path.values()) => return Err(FEWER),
+                path => path.and_then(|path| path.record()),
+            },
             Meaning::Uri => uri::record(text),
             Meaning::Host => host::record(text),
-        }
+        };
+        record.ok_or(plainly(meaning))
     }
 }
 

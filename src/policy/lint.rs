@@ -49,17 +49,8 @@ pub(super) fn lint(engine: &Engine) -> Vec<Warning> {
             };
             let Some((message, help)) = told else { continue };
             let dotted = if names.is_empty() { "resource.uri".to_owned() } else { names.join(".") };
-            let span = find_in(statement.text, &dotted).unwrap_or((0, statement.text.len()));
-            found.push(PolicyDiagnostic {
-                severity: Severity::Warning,
-                file: statement.file.name.clone(),
-                text: statement.file.text.clone(),
-                span: Some((statement.start + span.0, span.1)),
-                message,
-                help: Some(help),
-                policy: Some(compiled.reference.id.clone()),
-                unknown_name: false,
-            });
+            let span = find_in(statement.text, &dotted);
+            found.push(statement.warning(&compiled.reference.id, span, message, Some(help)));
         }
     }
     found

@@ -9,7 +9,7 @@ use cedar_policy::{ActionConstraint, Policy};
 use serde_json::Value;
 
 use super::compile::find_in;
-use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
+use super::diagnostic::Warning;
 use super::engine::Engine;
 use super::names::nearest;
 use super::schema::BASE;
@@ -51,19 +51,8 @@ pub(super) fn never(engine: &Engine) -> Vec<Warning> {
         let tools = engine.tools.values().filter(|_| all).flat_map(|tools| tools.values());
         let tools = tools.map(|tool| (tool.action.id().unescaped(), &tool.input));
         for never in asked(&compiled.policy, tools) {
-            found.push(PolicyDiagnostic {
-                severity: Severity::Warning,
-                file: statement.file.name.clone(),
-                text: statement.file.text.clone(),
-                span: never
-                    .place(statement.text)
-                    .or(Some((0, statement.text.len())))
-                    .map(|(at, length)| (statement.start + at, length)),
-                message: never.message,
-                help: never.help,
-                policy: Some(compiled.reference.id.clone()),
-                unknown_name: false,
-            });
+            let span = never.place(statement.text);
+            found.push(statement.warning(&compiled.reference.id, span, never.message, never.help));
         }
     }
     found

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::domain::decision::PolicySetDigest;
 use crate::domain::digest::Sha256Digest;
 
+use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
+
 /// One policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
@@ -66,6 +68,27 @@ pub(super) struct Statement<'a> {
 impl Statement<'_> {
     pub(super) fn digest(&self) -> Sha256Digest {
         Sha256Digest::of(self.text.as_bytes())
+    }
+
+    /// A warning about the policy `id`, which this is; `span` is an offset and a length in its text.
+    pub(super) fn warning(
+        &self,
+        id: &Arc<str>,
+        span: Option<(usize, usize)>,
+        message: String,
+        help: Option<String>,
+    ) -> Warning {
+        let (at, length) = span.unwrap_or((0, self.text.len()));
+        PolicyDiagnostic {
+            severity: Severity::Warning,
+            file: Arc::clone(&self.file.name),
+            text: Arc::clone(&self.file.text),
+            span: Some((self.start + at, length)),
+            message,
+            help,
+            policy: Some(Arc::clone(id)),
+            unknown_name: false,
+        }
     }
 }
 

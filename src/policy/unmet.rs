@@ -8,7 +8,7 @@ use cedar_policy::Effect;
 use serde_json::Value;
 
 use super::compile::find_in;
-use super::diagnostic::{PolicyDiagnostic, Severity, Warning};
+use super::diagnostic::Warning;
 use super::engine::Engine;
 use super::input::{HOSTS, WITHIN};
 use super::lint::applies;
@@ -48,17 +48,8 @@ pub(super) fn unmet(engine: &Engine) -> Vec<Warning> {
                 What::Wide { message, help } if permits => (message, help),
                 What::Wide { .. } => continue,
             };
-            let span = find_in(statement.text, &odd.needle).unwrap_or((0, statement.text.len()));
-            let finding = PolicyDiagnostic {
-                severity: Severity::Warning,
-                file: statement.file.name.clone(),
-                text: statement.file.text.clone(),
-                span: Some((statement.start + span.0, span.1)),
-                message,
-                help: Some(help),
-                policy: Some(compiled.reference.id.clone()),
-                unknown_name: false,
-            };
+            let span = find_in(statement.text, &odd.needle);
+            let finding = statement.warning(&compiled.reference.id, span, message, Some(help));
             if !found.contains(&finding) {
                 found.push(finding);
             }

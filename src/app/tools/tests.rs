@@ -124,3 +124,26 @@ async fn a_session_that_stops_waiting_for_its_tools_holds_up_nobody_elses() {
     drop(stuck);
     log.close().await;
 }
+
+#[tokio::test]
+async fn lists_that_wait_to_be_weighed_are_bounded_and_what_is_left_out_is_approved_by_nobody() {
+    let bench = Bench::new();
+    let log = bench.try_open(bench.config(), Bench::identity()).unwrap();
+    let tools = tools(&bench, &log);
+    let state = tools.state.lock().await;
+    let mut waiting = Vec::new();
+    for _ in 0..=MOST_WAITING {
+        let mut learned = tools.learned(page(&["read"]));
+        let done = futures_util::poll!(&mut learned).is_ready();
+        // Whoever waited for it is gone, and it still takes its place.
+        waiting.push(done);
+    }
+    assert!(waiting.pop().unwrap(), "there was room for one more");
+    assert!(!waiting.contains(&true) && !knows(&tools, "read"));
+    drop(state);
+    while tools.places.available_permits() < MOST_WAITING {
+        tokio::task::yield_now().await;
+    }
+    assert!(knows(&tools, "read"));
+    log.close().await;
+}

@@ -81,6 +81,7 @@ async fn one_message_is_decided_anew_three_times_and_no_more() {
     let withdrawn = permit.redeem().unwrap_err();
     assert!(withdrawn.outdated.is_none());
     assert_eq!(json_of(&withdrawn.reply.unwrap())["error"]["data"]["reason"], "limited");
+    assert_eq!(world.gate.counts().withdrawn, 1, "the last time only");
     world.verified().await;
 }
 

@@ -53,6 +53,22 @@ async fn the_gateway_renews_the_current_token_and_the_handle_stays() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_not_gone_on_with_while_it_renews_the_token_holds_up_no_other() {
+    let world = World::new();
+    let open = world.http().await;
+    world.clock.set(later(14));
+    // Begun, and no more: as where what is ahead of it waits for a server that does not read.
+    let mut stuck = Box::pin(open.call(1, "read", "/public/a"));
+    assert!(futures_util::poll!(&mut stuck).is_pending());
+    tokio::task::yield_now().await;
+    world.clock.set(later(60));
+    let other = tokio::time::timeout(Duration::from_secs(60), open.call(2, "read", "/public/a"));
+    let _sent = forwarded(other.await.expect("it waits for the other"));
+    let _late = forwarded(stuck.await);
+    world.verified().await;
+}
+
+#[tokio::test]
 async fn a_renewed_token_is_no_handle() {
     let world = World::new();
     let open = world.http().await;
